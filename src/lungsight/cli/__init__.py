@@ -1,0 +1,31 @@
+"""The command line: one Typer command a verb. Parses, calls, prints, maps errors to exit codes; no logic."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from lungsight.cli import data
+from lungsight.errors import LungsightError
+
+app = typer.Typer(
+    name="lungsight",
+    help="Lung masks and an honest COVID-19 score for frontal chest X-rays. Research use only, not for diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data", help="Describe, convert and draw data sets.")
+
+
+def main() -> None:
+    """Entry point: a `LungsightError` is one line on standard error and an exit code, never a traceback."""
+    try:
+        app()
+    except LungsightError as error:
+        print(f"lungsight: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("lungsight: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,165 @@
+"""The only place that resizes, binarises, crops, masks or scales pixels.
+
+A `Frame` remembers what was done to the geometry, so that a network's answer goes back to the pixels
+of the file by the inverse of the same steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Gray = NDArray[np.uint8] | NDArray[np.float32]
+Box = tuple[int, int, int, int]
+"""(top, left, bottom, right), half open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Pixels to cut off each side, as the paper does before diagnosis."""
+
+    top: int = 0
+    left: int = 0
+    bottom: int = 0
+    right: int = 0
+
+    def box(self, shape: tuple[int, int]) -> Box:
+        """The box that is left of an image of `shape` (H, W).
+
+        Raises:
+            ValueError: nothing is left.
+        """
+        height, width = shape
+        box = (self.top, self.left, height - self.bottom, width - self.right)
+        if min(self.top, self.left, self.bottom, self.right) < 0 or box[0] >= box[2] or box[1] >= box[3]:
+            raise ValueError(f"cutting {self} leaves nothing of {height} x {width}")
+        return box
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Geometry of one image on its way into a network: cut `box` out of `original`, resize to `size`."""
+
+    original: tuple[int, int]
+    box: Box
+    size: tuple[int, int]
+
+    @classmethod
+    def whole(cls, shape: tuple[int, int], size: tuple[int, int]) -> Frame:
+        """The whole image of `shape` (H, W), resized to `size` (h, w)."""
+        return cls(shape, (0, 0, *shape), size)
+
+    def image(self, pixels: Gray) -> Gray:
+        """(H, W) grey pixels -> (h, w) of the same type."""
+        top, left, bottom, right = self.box
+        return resize_image(pixels[top:bottom, left:right], self.size)
+
+    def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(H, W) mask -> (h, w) mask."""
+        top, left, bottom, right = self.box
+        return resize_mask(mask[top:bottom, left:right], self.size)
+
+    def restore(self, probability: NDArray[np.float32], fill: float = 0.0) -> NDArray[np.float32]:
+        """(h, w) probability map -> (H, W) of the original, `fill` outside the box."""
+        top, left, bottom, right = self.box
+        inside = cv2.resize(
+            np.ascontiguousarray(probability, np.float32), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR
+        )
+        if self.box == (0, 0, *self.original):
+            return inside
+        out = np.full(self.original, fill, np.float32)
+        out[top:bottom, left:right] = inside
+        return out
+
+
+def resize_image(pixels: Gray, size: tuple[int, int]) -> Gray:
+    """Grey pixels (H, W) to `size` (h, w), aspect ratio not kept, as the paper does.
+
+    Area averaging where both sides shrink (no aliasing), linear otherwise.
+    """
+    height, width = size
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    shrinks = pixels.shape[0] >= height and pixels.shape[1] >= width
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mask (H, W) to `size` (h, w): resized as a grey image, then made binary by the paper's rule."""
+    if mask.shape == tuple(size):
+        return mask
+    return binarise(resize_image(mask.astype(np.float32), size))
+
+
+def binarise(values: NDArray[np.floating], threshold: float = 0.5) -> NDArray[np.bool_]:
+    """True above `threshold`; a value equal to it is False (the paper: value <= 0.5 is 0, the rest 1)."""
+    return np.asarray(values > threshold)
+
+
+def to_unit(pixels: Gray) -> NDArray[np.float32]:
+    """`uint8` [0, 255] or `float32` [0, 1] -> `float32` [0, 1]."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.float32) / np.float32(255)
+    return np.asarray(pixels, np.float32)
+
+
+def to_bytes(pixels: Gray) -> NDArray[np.uint8]:
+    """`float32` [0, 1] or `uint8` -> `uint8` [0, 255]."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, np.uint8)
+    return np.clip(np.rint(np.asarray(pixels, np.float32) * 255), 0, 255).astype(np.uint8)
+
+
+def dilate(mask: NDArray[np.bool_], fraction: float) -> NDArray[np.bool_]:
+    """Grow a mask (H, W) by `fraction` of the image's longer side with a round brush."""
+    radius = round(fraction * max(mask.shape))
+    if radius < 1:
+        return mask
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(mask.astype(np.uint8), brush).astype(bool)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    """Smallest box that holds every True pixel of (H, W), or None where there is none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def keep_only(pixels: Gray, mask: NDArray[np.bool_], fill: float = 0.0) -> Gray:
+    """Pixels (H, W) where `mask`, `fill` (in the units of `pixels`) elsewhere."""
+    return np.where(mask, pixels, np.asarray(fill, pixels.dtype))
+
+
+def lungs_only(
+    pixels: Gray, mask: NDArray[np.bool_], size: tuple[int, int], *, grow: float = 0.02
+) -> NDArray[np.float32] | None:
+    """What the diagnosis network sees: the lungs alone, cut to their box, with grey levels of their own.
+
+    The mask is grown a little, everything outside is set to 0 (letters, borders and tubes outside the
+    lungs are gone), the grey levels inside are stretched from their 1st to their 99th percentile to
+    [0, 1], so that exposure says nothing, and the lungs' box is resized to `size`.
+
+    Args:
+        pixels: (H, W) grey.
+        mask: (H, W) lungs.
+        size: (h, w) of the result.
+        grow: growth of the mask as a share of the longer side.
+
+    Returns:
+        (h, w) `float32` in [0, 1], or None where the mask is empty.
+    """
+    grown = dilate(mask, grow)
+    box = bounding_box(grown)
+    if box is None:
+        return None
+    top, left, bottom, right = box
+    inside = grown[top:bottom, left:right]
+    part = to_unit(pixels[top:bottom, left:right])
+    low, high = np.percentile(part[inside], (1, 99))
+    part = np.clip((part - low) / max(float(high - low), 1e-3), 0, 1)
+    return to_unit(resize_image(keep_only(part.astype(np.float32), inside), size))
