@@ -1,0 +1,99 @@
+"""The networks that ship: small enough for a CPU, robust to exposure by their first layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lungsight.networks.paper import scaled
+
+
+class Standardise(nn.Module):
+    """Take each image to mean 0 and standard deviation 1, inside the network, so that every user of it agrees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(dim=(2, 3), keepdim=True)
+        deviation = (centred * centred).mean(dim=(2, 3), keepdim=True).sqrt()
+        return centred / (deviation + 0.02)
+
+
+class ConvolutionUnit(nn.Sequential):
+    """3x3 convolution, batch normalisation, ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class LungUNet(nn.Module):
+    """A compact U-Net that works at half resolution and answers at full resolution.
+
+    The first convolution halves the image, five levels follow, and the last 1x1 convolution makes four values a
+    position that are laid out as 2 x 2 pixels (sub-pixel convolution, Shi et al., CVPR 2016).
+
+    Shape: (N, 1, H, W) in [0, 1], H and W multiples of 32 -> (N, 1, H, W) logits.
+    """
+
+    def __init__(self, width: float = 1.0, channels: int = 1) -> None:
+        super().__init__()
+        filters = [scaled(n, width) for n in (24, 48, 96, 128, 160)]
+        self.standardise = Standardise()
+        self.stem = ConvolutionUnit(channels, filters[0], stride=2)
+        self.down = nn.ModuleList()
+        previous = filters[0]
+        for count in filters:
+            self.down.append(nn.Sequential(ConvolutionUnit(previous, count), ConvolutionUnit(count, count)))
+            previous = count
+        self.merge = nn.ModuleList()
+        for count in filters[-2::-1]:
+            self.merge.append(nn.Sequential(ConvolutionUnit(previous + count, count), ConvolutionUnit(count, count)))
+            previous = count
+        self.last = nn.Sequential(nn.Conv2d(previous, 4, 1), nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(self.standardise(x))
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x)
+            skips.append(x)
+        skips.pop()
+        for merge in self.merge:
+            x = merge(torch.cat([skips.pop(), F.interpolate(x, scale_factor=2.0, mode="nearest")], dim=1))
+        logits: Tensor = self.last(x)
+        return logits
+
+
+class LungsCNN(nn.Module):
+    """Diagnosis from the lungs alone, with an evidence map.
+
+    Convolutions, then a 1x1 convolution that gives every position a value; the logit is their mean plus a bias, so
+    that the map (a class activation map, Zhou et al., CVPR 2016) says exactly what each place adds to the score.
+
+    Shape: (N, 1, H, W) in [0, 1] -> (N, 1) logits, or with `evidence` also the map (N, 1, H/16, W/16).
+    """
+
+    def __init__(self, width: float = 1.0, channels: int = 1, dropout: float = 0.3) -> None:
+        super().__init__()
+        filters = [scaled(n, width) for n in (16, 32, 64, 96)]
+        layers: list[nn.Module] = []
+        previous = channels
+        for level, count in enumerate(filters):
+            layers.append(ConvolutionUnit(previous, count, stride=2))
+            if level:
+                layers.append(ConvolutionUnit(count, count))
+            previous = count
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Conv2d(previous, 1, 1)
+
+    def evidence(self, x: Tensor) -> Tensor:
+        """(N, 1, H, W) -> (N, 1, H/16, W/16): what each place adds; its mean is the logit."""
+        values: Tensor = self.head(self.dropout(self.features(x)))
+        return values
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.evidence(x).mean(dim=(2, 3))
