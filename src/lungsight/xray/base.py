@@ -1,0 +1,117 @@
+"""What a read X-ray is, and how much of a file is accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.errors import InputError
+
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+Numbers = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
+
+STRETCH = (0.5, 99.5)
+"""Percentiles that become black and white where a file of more than 8 bits says nothing about display."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a file may be, so that a hostile or broken one cannot take the machine's memory."""
+
+    max_bytes: int = 256 * 2**20
+    """Bytes of the file, and of what a deflated DICOM unpacks to."""
+    max_pixels: int = 64_000_000
+    """Height times width, checked before decoding. The largest chest X-rays have about 20 million."""
+    min_side: int = 16
+    """Shorter side in pixels."""
+
+    def check_bytes(self, size: int, name: str) -> None:
+        """Raises InputError where a file of `size` bytes is empty or too large."""
+        if size == 0:
+            raise InputError("the file is empty", where=name)
+        if size > self.max_bytes:
+            raise InputError(
+                f"{size / 2**20:,.0f} MiB is larger than an X-ray may be ({self.max_bytes / 2**20:,.0f} MiB)",
+                where=name,
+                hint="Pass Limits(max_bytes=...) if the file is meant to be that large",
+            )
+
+    def check_size(self, height: int, width: int, name: str) -> None:
+        """Raises InputError where an image of `height` x `width` is too small or too large."""
+        if min(height, width) < self.min_side:
+            raise InputError(
+                f"the image is {width} x {height} pixels; at least {self.min_side} on each side are needed",
+                where=name,
+            )
+        if height * width > self.max_pixels:
+            raise InputError(
+                f"the image says it is {width:,} x {height:,} pixels, "
+                f"more than the {self.max_pixels / 1e6:,.0f} million that are accepted",
+                where=name,
+                hint="Pass Limits(max_pixels=...) if it is meant to be that large",
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class XRay:
+    """One X-ray: grey pixels, and the little that is known about them. Holds nothing about the patient."""
+
+    pixels: Pixels
+    """(H, W), bone bright: `uint8` where the file is grey or colour of 8 bits, else `float32` in [0, 1]."""
+    name: str
+    format: str
+    """'PNG', 'JPEG', 'BMP', 'TIFF', 'DICOM' or 'array'."""
+    bits: int
+    """Bits of a grey value in the file."""
+    spacing: tuple[float, float] | None = None
+    """Size of a pixel (row, column) in mm, where a DICOM file says so."""
+    view: str = ""
+    """'PA', 'AP', 'LL' ... as a DICOM file says; empty where unknown."""
+    notes: tuple[str, ...] = ()
+    """What was done to the grey values and what is unusual, in plain words."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+
+def stretch(values: Numbers, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    """Grey values of any type and range (H, W) -> [0, 1] from their 0.5th to their 99.5th percentile.
+
+    Values used less than full range (12 bits in a 16-bit file) so get their contrast back, and a few
+    hot pixels do not take it away. A constant image has no contrast and becomes 0.
+
+    Args:
+        values: (H, W), finite.
+        valid: (H, W), the pixels that count for the percentiles; all of them where None.
+    """
+    counted = values if valid is None or not valid.any() else values[valid]
+    low, high = (float(v) for v in np.percentile(counted, STRETCH))
+    if high <= low:
+        low, high = float(counted.min()), float(counted.max())
+    if high <= low:
+        return np.zeros(values.shape, np.float32)
+    out = values.astype(np.float32)
+    out -= np.float32(low)
+    out /= np.float32(high - low)
+    return np.clip(out, 0, 1, out=out)
+
+
+def luma(colour: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """RGB or RGBA (H, W, 3|4) -> grey (H, W) by ITU-R BT.601, transparent parts on black; and notes."""
+    from PIL import Image
+
+    image = Image.fromarray(colour)
+    if image.mode == "RGBA":
+        flat = Image.new("RGB", image.size)
+        flat.paste(image, mask=image.getchannel("A"))
+        image = flat
+    step = max(1, min(image.size) // 256)
+    sample = np.asarray(image)[::step, ::step].astype(np.int16)
+    coloured = (sample.max(axis=2) - sample.min(axis=2) > 24).mean() > 0.01
+    return np.array(image.convert("L")), ("colour picture, read as grey",) if coloured else ()
