@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ class MaskSource(Protocol):
         Raises:
             DataError: it cannot be read.
         """
+
+    def identity(self) -> str:
+        """A short text that changes when the mask's file does; '' where there is no file to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,9 @@ class Excluded:
     id: str
     reason: str
     covid: bool | None = None
+    broken: bool = False
+    """True for a fault in the data (a file is missing), False for what the rules leave out."""
+    image: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,28 @@ class Dataset:
         return Dataset(self.root, self.layout, tuple(row for row in self.rows if keep(row)), self.excluded)
 
     def fingerprint(self) -> str:
-        """SHA-256 over the rows (ids, labels, file names and file sizes), 16 hex digits: names the data of a run."""
+        """SHA-256 over the rows (ids, labels, names and sizes of files), 16 hex digits."""
         digest = hashlib.sha256()
         for row in self.rows:
             size = row.image.stat().st_size if row.image.exists() else -1
-            fields = (row.id, row.image.name, size, row.source, row.patient, row.finding, row.covid)
+            mask = row.mask.identity() if row.mask else ""
+            fields = (row.id, row.image.name, size, mask, row.source, row.patient, row.finding, row.covid)
             digest.update("\x1f".join(map(str, fields)).encode() + b"\n")
         return digest.hexdigest()[:16]
+
+
+_COVID = re.compile(r"\bcovid|\bsars[-_ ]?cov[-_ ]?2|\b2019[-_ ]?ncov|\bncov[-_ ]?2019")
+_NEGATED = re.compile(r"\b(no|non|not|without|negative|neg)\b")
+_UNKNOWN = frozenset({"", "todo", "unknown", "n/a", "na", "nan", "none", "?"})
+
+
+def is_covid(finding: str) -> bool | None:
+    """Whether a finding such as 'Pneumonia/Viral/COVID-19' names COVID-19; None where it says nothing.
+
+    'No COVID-19', 'non-COVID' and 'COVID-19 negative' are not COVID.
+    """
+    text = finding.strip().lower()
+    if text in _UNKNOWN:
+        return None
+    parts = re.split(r"[/,;|]", text)
+    return any(_COVID.search(part) and not _NEGATED.search(part) for part in parts)

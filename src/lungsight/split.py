@@ -1,0 +1,197 @@
+"""Who is trained on and who is tested on: the paper's splits, and the honest ones by patient."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.dataset.table import Dataset, Row
+from lungsight.errors import DataError
+
+Indices = tuple[int, ...]
+
+PAPER_TRAINING_SHARE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Parts of a data set, as indices into its rows, each in rising order; no index is in two parts."""
+
+    name: str
+    seed: int
+    train: Indices
+    validation: Indices
+    test: Indices = ()
+
+
+def paper_segmentation(dataset: Dataset, seed: int, non_covid_limit: int | None = None) -> Split:
+    """The paper's split for lung segmentation (its tables 2 and 3), drawn by image.
+
+    Training: 70 % of the non-COVID and 70 % of the COVID images. Validation: the other COVID images only.
+    Images of one patient can fall on both sides; see `by_patient`. Rows without a mask take no part.
+
+    Args:
+        dataset: the table.
+        seed: of the draw. The same seed gives the same training images in `paper_diagnosis` where every row
+            has a mask.
+        non_covid_limit: keep only so many of the non-COVID training images (the paper's earlier run: 500).
+
+    Raises:
+        DataError: no COVID image, or no other image, has a mask.
+    """
+    covid, other = _paper_draw(dataset, seed, need_mask=True)
+    chosen = other[0] if non_covid_limit is None else other[0][:non_covid_limit]
+    return Split("paper-segmentation", seed, _sorted(chosen, covid[0]), _sorted(covid[1]))
+
+
+def paper_diagnosis(dataset: Dataset, seed: int) -> Split:
+    """The paper's split for diagnosis (its tables 4 and 5), drawn by image: 70 % of each class, and the rest.
+
+    Rows of which it is not known whether they are COVID take no part.
+
+    Raises:
+        DataError: no COVID image, or no other image.
+    """
+    covid, other = _paper_draw(dataset, seed, need_mask=False)
+    return Split("paper-diagnosis", seed, _sorted(other[0], covid[0]), _sorted(other[1], covid[1]))
+
+
+def by_patient(
+    dataset: Dataset,
+    seed: int,
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    *,
+    need_covid: bool = True,
+) -> Split:
+    """Patients wholly in one part; each part has its share of the images of each COVID status and source.
+
+    Args:
+        dataset: the table; every row needs a patient id.
+        seed: of the draw.
+        fractions: shares of the images in training, validation and test; one may be 0.
+        need_covid: raise where there is no COVID image; False for a data set of lungs alone.
+
+    Raises:
+        DataError: a patient id is missing, there is no COVID image, or a class has fewer patients than parts.
+        ValueError: fractions that are negative or do not add up to 1.
+    """
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"fractions must be positive and add up to 1, not {fractions}")
+    parts = _draw_patients(dataset, seed, fractions, need_covid)
+    return Split("patient", seed, *parts)
+
+
+def patient_folds(dataset: Dataset, folds: int, seed: int, *, need_covid: bool = True) -> list[Indices]:
+    """`folds` parts of about equal size, patients wholly in one, stratified by COVID status and source.
+
+    Raises:
+        DataError: as `by_patient`.
+        ValueError: fewer than 2 folds.
+    """
+    if folds < 2:
+        raise ValueError(f"folds must be 2 or more, not {folds}")
+    return _draw_patients(dataset, seed, (1 / folds,) * folds, need_covid)
+
+
+def _paper_draw(
+    dataset: Dataset, seed: int, need_mask: bool
+) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """(training, rest) of the COVID images and of the others, in the order drawn."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for covid in (True, False):
+        rows = [
+            index
+            for index, row in enumerate(dataset.rows)
+            if row.covid is covid and (row.mask is not None or not need_mask)
+        ]
+        if not rows:
+            what = "COVID-19 image" if covid else "image without COVID-19"
+            raise DataError(
+                f"there is no {what}{' with a lung mask' if need_mask else ''} in the data set",
+                where=dataset.root,
+                hint="The paper's splits need both classes; 'lungsight data describe' shows what there is",
+            )
+        order = rng.permutation(np.asarray(rows, np.intp))
+        count = round(PAPER_TRAINING_SHARE * len(order))
+        drawn.append((order[:count], order[count:]))
+    return drawn[0], drawn[1]
+
+
+def _draw_patients(
+    dataset: Dataset, seed: int, fractions: Sequence[float], need_covid: bool
+) -> list[Indices]:
+    patients = _patients(dataset)
+    _check_classes(dataset, patients, sum(fraction > 0 for fraction in fractions), need_covid)
+    strata: dict[tuple[str, str], list[Indices]] = defaultdict(list)
+    for rows in patients.values():
+        strata[_stratum([dataset.rows[index] for index in rows])].append(rows)
+    rng = np.random.default_rng(seed)
+    parts: list[list[int]] = [[] for _ in fractions]
+    for key in sorted(strata):
+        for part, share in zip(parts, _share_out(strata[key], fractions, rng), strict=True):
+            part.extend(share)
+    return [tuple(sorted(part)) for part in parts]
+
+
+def _patients(dataset: Dataset) -> dict[str, Indices]:
+    patients: dict[str, list[int]] = defaultdict(list)
+    missing = [row.id for row in dataset.rows if not row.patient]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(dataset)} images have no patient id (the first: {missing[0]})",
+            where=dataset.root,
+            hint="A split by patient needs one for each image; add a 'patient' column or split by image",
+        )
+    for index, row in enumerate(dataset.rows):
+        patients[row.patient].append(index)
+    return {patient: tuple(rows) for patient, rows in patients.items()}
+
+
+def _check_classes(dataset: Dataset, patients: dict[str, Indices], parts: int, need_covid: bool) -> None:
+    with_covid = sum(any(dataset.rows[index].covid for index in rows) for rows in patients.values())
+    if need_covid and not with_covid:
+        raise DataError(
+            "there is no COVID-19 image in the data set",
+            where=dataset.root,
+            hint="'lungsight data describe' shows what there is",
+        )
+    for name, count in (("with COVID-19", with_covid), ("without COVID-19", len(patients) - with_covid)):
+        if count < parts and (count or need_covid or len(patients) < parts):
+            raise DataError(
+                f"too few patients: {count} {name} for {parts} parts",
+                where=dataset.root,
+                hint="Use more data or fewer parts",
+            )
+
+
+def _stratum(rows: Sequence[Row]) -> tuple[str, str]:
+    """A patient with both COVID and other images counts as COVID, and to the source of most of the images."""
+    known = [row.covid for row in rows if row.covid is not None]
+    sources = [row.source for row in rows]
+    return str(any(known) if known else None), max(sorted(set(sources)), key=sources.count)
+
+
+def _share_out(
+    patients: Sequence[Indices], fractions: Sequence[float], rng: np.random.Generator
+) -> list[list[int]]:
+    """Deal the patients of one stratum, in random order, each to the part that lacks the most images."""
+    used = [part for part, fraction in enumerate(fractions) if fraction > 0]
+    total = sum(map(len, patients))
+    lacking = {part: fractions[part] * total for part in used}
+    shares: list[list[int]] = [[] for _ in fractions]
+    order = [patients[index] for index in rng.permutation(len(patients))]
+    for turn, rows in enumerate(order):
+        # Each part gets someone first, if there are enough: a small part could miss a rare stratum.
+        part = used[turn] if turn < len(used) <= len(order) else max(used, key=lambda part: lacking[part])
+        shares[part].extend(rows)
+        lacking[part] -= len(rows)
+    return shares
+
+
+def _sorted(*parts: NDArray[np.intp]) -> Indices:
+    return tuple(int(index) for index in np.sort(np.concatenate(parts)))
