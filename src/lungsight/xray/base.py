@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class Limits:
 class XRay:
     """One X-ray: grey pixels, and the little that is known about them. Holds nothing about the patient."""
 
-    pixels: Pixels
+    pixels: Pixels = field(repr=False)
     """(H, W), bone bright: `uint8` where the file is grey or colour of 8 bits, else `float32` in [0, 1]."""
     name: str
     format: str

@@ -64,7 +64,7 @@ def read_raster(data: bytes, kind: str, name: str, limits: Limits) -> XRay:
 
 
 def _open(data: bytes, kind: str, name: str) -> Image:
-    """Read the header alone, without `Image.open`: its bomb check warns through global state; ours follows."""
+    """Read the header alone, without `Image.open`, whose bomb check warns by global state; ours follows."""
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
     plugins: dict[str, Callable[[io.BytesIO], Image]] = {
