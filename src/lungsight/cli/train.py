@@ -1,0 +1,114 @@
+"""`lungsight train`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lungsight.errors import require
+
+if TYPE_CHECKING:
+    from lungsight.training import Progress
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="A data set: manifest, Darwin export, masks beside images.")
+]
+
+
+def need_training() -> None:
+    """Say plainly what to install where the train extra is missing."""
+    for module in ("torch", "lightning", "sklearn", "matplotlib"):
+        require(module, feature="Training and evaluation", extra="train")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person says them: '45 s', '12 min', '3 h 05 min'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Reporter:
+    """Prints training progress: a line that renews itself on a terminal, a line an epoch elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, progress: Progress) -> None:
+        head = f"epoch {progress.epoch}/{progress.epochs}"
+        figures = f"loss {progress.loss:.4f}  accuracy {progress.accuracy:.4f}"
+        if progress.validation:
+            found = {name: value for name, value in progress.validation.items() if name.startswith("val_")}
+            tail = "  ".join(f"{name.removeprefix('val_')} {value:.4f}" for name, value in found.items())
+            end = f"  validation: {tail}  {clock(progress.seconds_left)} left"
+            print(f"{'\r\033[K' if self._live else ''}{head}  {figures}{end}", file=sys.stderr, flush=True)
+        elif self._live:
+            step = f"step {progress.step}/{progress.steps}"
+            line = f"\r\033[K{head}  {step}  {figures}  {clock(progress.seconds_left)} left"
+            print(line, end="", file=sys.stderr, flush=True)
+
+
+def command_line() -> str:
+    """The command as a reader types it."""
+    return shlex.join(["lungsight", *sys.argv[1:]])
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: --set training.epochs=3 (repeatable)."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="paper (by image) or patient (patients apart).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of split, weights and augmentation.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last whole epoch.")] = False,
+    masks: Annotated[
+        Path | None, typer.Option(help="A lung run whose masks are applied, instead of the data set's own.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop before the epoch that would end later than this.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
+    ] = None,
+) -> None:
+    """Train a network by a recipe; `--resume` goes on after any interruption."""
+    from lungsight.cli.data import parse_columns
+    from lungsight.config import load_recipe
+    from lungsight.dataset import read_dataset
+
+    changes = list(settings or [])
+    changes += [f'split.kind="{split}"'] if split else []
+    changes += [f"training.seed={seed}"] if seed is not None else []
+    resolved = load_recipe(recipe, changes)
+    need_training()
+    dataset = read_dataset(data, columns=parse_columns(columns))
+    from lungsight.training import train as run_training
+
+    run = run_training(
+        resolved,
+        dataset,
+        out,
+        resume=resume,
+        listener=Reporter(),
+        minutes=minutes,
+        masks_from=masks,
+        cache=cache,
+        command=command_line(),
+    )
+    for name, reason in run.failures:
+        print(f"left out {name}: {reason}", file=sys.stderr)
+    if run.out_of_time:
+        print(f"stopped after {len(run.history)} epochs to keep to {minutes:g} minutes", file=sys.stderr)
+    print(f"{len(run.history)} epochs in {clock(run.seconds)}, in {out}")
+    print(f"next: lungsight evaluate {shlex.quote(str(out))} --data {shlex.quote(str(data))}")
+    if run.failures:
+        raise typer.Exit(1)

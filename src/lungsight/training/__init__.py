@@ -1,0 +1,25 @@
+"""Training by recipe. Needs `lungsight[train]`."""
+
+from lungsight.training.loop import (
+    Run,
+    load_run,
+    make_split,
+    predict,
+    predict_masks,
+    prepare,
+    read_history,
+    train,
+)
+from lungsight.training.module import Progress
+
+__all__ = [
+    "Progress",
+    "Run",
+    "load_run",
+    "make_split",
+    "predict",
+    "predict_masks",
+    "prepare",
+    "read_history",
+    "train",
+]

@@ -1,0 +1,107 @@
+"""A trained run as an ONNX file, checked against PyTorch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lungsight.config import Recipe
+from lungsight.errors import ModelError, require
+from lungsight.networks.ours import LungsCNN
+from lungsight.training.module import input_size
+
+TOLERANCE = 1e-4
+
+
+class _Probability(nn.Module):
+    """Lungs: (N, C, h, w) -> probability (N, 1, h, w)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.sigmoid(self.network(image))
+
+
+class _Evidence(nn.Module):
+    """Diagnosis by `LungsCNN`: (N, C, h, w) -> logit (N, 1) and the map whose mean it is."""
+
+    def __init__(self, network: LungsCNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, lungs: Tensor) -> tuple[Tensor, Tensor]:
+        cam = self.network.evidence(lungs)
+        return cam.mean(dim=(2, 3)), cam
+
+
+def to_onnx(network: nn.Module, recipe: Recipe) -> tuple[bytes, float]:
+    """Export and compare.
+
+    Args:
+        network: the trained network, whose weights are read.
+        recipe: of its run.
+
+    Returns:
+        The ONNX file and the largest absolute difference from PyTorch over eight random inputs (of probability for
+        lungs, of the logit for diagnosis).
+
+    Raises:
+        ModelError: the two differ by more than 1e-4.
+    """
+    require("onnxscript", feature="Export to ONNX", extra="train")
+    network = network.to("cpu", memory_format=torch.contiguous_format).eval()
+    if recipe.task == "lungs":
+        wrapped: nn.Module = _Probability(network)
+        names, outputs = "image", ["probability"]
+    elif isinstance(network, LungsCNN):
+        wrapped, names, outputs = _Evidence(network), "lungs", ["logit", "cam"]
+    else:
+        wrapped, names, outputs = network, "image" if recipe.data.view == "whole" else "lungs", ["logit"]
+    wrapped.eval()
+    example = torch.rand(2, recipe.data.channels, *input_size(recipe))
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        wrapped,
+        (example,),
+        buffer,
+        input_names=[names],
+        output_names=outputs,
+        dynamic_axes={name: {0: "batch"} for name in (names, *outputs)},
+        opset_version=17,
+        dynamo=False,
+    )
+    code = buffer.getvalue()
+    difference = parity(wrapped, code, recipe)
+    if difference > TOLERANCE:
+        raise ModelError(
+            f"the exported network differs from PyTorch by {difference:.2g}, more than {TOLERANCE:g}"
+        )
+    return code, difference
+
+
+def parity(wrapped: nn.Module, code: bytes, recipe: Recipe) -> float:
+    """Largest absolute difference between PyTorch and ONNX Runtime over eight random inputs, first output."""
+    import onnxruntime
+
+    rng = np.random.default_rng(0)
+    images = rng.random((8, recipe.data.channels, *input_size(recipe)), np.float32)
+    session = onnxruntime.InferenceSession(code, providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: images})[0]
+    with torch.inference_mode():
+        wanted = wrapped(torch.from_numpy(images))
+    first = wanted[0] if isinstance(wanted, tuple) else wanted
+    return float(np.abs(first.numpy() - found).max())
+
+
+def export_run(run: Path) -> tuple[Recipe, bytes, float]:
+    """`to_onnx` for a run folder; raises ModelError where it holds no finished run."""
+    from lungsight.training.loop import load_run
+
+    recipe, network = load_run(run)
+    return recipe, *to_onnx(network, recipe)

@@ -1,0 +1,363 @@
+"""`train`: a recipe and a table in, a run folder out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch import callbacks
+from numpy.typing import NDArray
+from torch import nn
+
+from lungsight import provenance
+from lungsight.config import Recipe, from_table, load_recipe, to_table, to_toml
+from lungsight.dataset.pixels import load_arrays
+from lungsight.dataset.table import Dataset
+from lungsight.errors import ConfigError, DataError, ModelError, OutputError
+from lungsight.files import atomic_write, write_json, write_text
+from lungsight.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
+from lungsight.training.batches import Batches, Examples, to_input, view
+from lungsight.training.module import Feed, History, Listener, TrainingModule, make_network
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    recipe: Recipe
+    history: list[dict[str, float]]
+    seconds: float
+    waiting_share: float
+    out_of_time: bool
+    failures: tuple[tuple[str, str], ...]
+    """Images that could not be read: (id, reason)."""
+
+
+def make_split(dataset: Dataset, recipe: Recipe) -> Split:
+    """The recipe's split of the table; raises DataError where the table does not allow it."""
+    settings, seed = recipe.split, recipe.training.seed
+    if settings.only_source:
+        chosen = [i for i, row in enumerate(dataset.rows) if row.source == settings.only_source]
+        if not chosen:
+            raise DataError(f"has no image of the source {settings.only_source!r}", where=dataset.root)
+        inner = make_split(
+            dataset.where(lambda row: row.source == settings.only_source),
+            from_table(to_table(recipe) | {"split": to_table(recipe)["split"] | {"only_source": ""}}),
+        )
+        parts = (tuple(chosen[i] for i in part) for part in (inner.train, inner.validation, inner.test))
+        return Split(inner.name, inner.seed, *parts)
+    if settings.fold >= 0:
+        folds = patient_folds(dataset, settings.folds, seed)
+        test, validation = settings.fold, (settings.fold + 1) % settings.folds
+        train = tuple(i for k, fold in enumerate(folds) if k not in (test, validation) for i in fold)
+        return Split(
+            f"fold {test + 1} of {settings.folds}", seed, train, tuple(folds[validation]), tuple(folds[test])
+        )
+    if settings.kind == "patient":
+        return by_patient(dataset, seed)
+    if recipe.task == "lungs":
+        return paper_segmentation(dataset, seed, non_covid_limit=settings.non_covid_limit or None)
+    return paper_diagnosis(dataset, seed)
+
+
+def prepare(
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    cache: Path | None = None,
+    masks_from: Path | None = None,
+) -> tuple[Dataset, Examples, tuple[tuple[str, str], ...]]:
+    """Decode once and make what the recipe's network sees.
+
+    Args:
+        cache: folder for the decoded pixels.
+        masks_from: a lung run whose predicted masks replace the table's, for the views `masked` and `lungs`.
+
+    Returns:
+        The rows that could be read, their examples, and (id, reason) of the others.
+
+    Raises:
+        DataError: nothing could be read, or the table lacks what the task needs.
+    """
+    if recipe.task == "lungs" and all(row.mask is None for row in dataset):
+        raise DataError("has no lung masks, which this recipe needs", where=dataset.root)
+    if recipe.task == "lungs" or recipe.data.view != "whole":
+        dataset = dataset.where(lambda row: row.mask is not None)
+    if recipe.task == "diagnosis" or recipe.split.kind == "paper":
+        dataset = dataset.where(lambda row: row.covid is not None)
+        _need_both_classes(dataset)
+    arrays = load_arrays(dataset, recipe.data.size, cache_dir=cache)
+    kept = Dataset(dataset.root, dataset.layout, tuple(arrays.rows), dataset.excluded)
+    if not len(kept):
+        first = f" ({arrays.failures[0][0]}: {arrays.failures[0][1]})" if arrays.failures else ""
+        raise DataError(f"none of its images could be read{first}", where=dataset.root)
+    masks = arrays.masks.astype(bool)
+    if masks_from is not None and recipe.data.view != "whole":
+        masks = predict_masks(masks_from, arrays.images)
+    images = view(arrays.images, masks, recipe.data)
+    names = [(row.source, bool(row.covid)) for row in kept]
+    order = {name: place for place, name in enumerate(sorted(set(names)))}
+    groups = np.array([order[name] for name in names], np.int64)
+    labels = np.array([bool(row.covid) for row in kept], np.float32)
+    lungs = recipe.task == "lungs"
+    examples = Examples(images, masks if lungs else None, None if lungs else labels, groups)
+    return kept, examples, tuple(arrays.failures)
+
+
+def _need_both_classes(dataset: Dataset) -> None:
+    for wanted, words in ((True, "no COVID image"), (False, "only COVID images")):
+        if not any(row.covid is wanted for row in dataset):
+            raise DataError(f"has {words}, and the paper's splits need both classes", where=dataset.root)
+
+
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    listener: Listener | None = None,
+    minutes: float | None = None,
+    masks_from: Path | None = None,
+    cache: Path | None = None,
+    command: str = "",
+) -> Run:
+    """Train by a recipe.
+
+    The run folder holds `config.toml` (resolved), `split.csv`, `history.csv`, `provenance.json`,
+    `checkpoints/last.ckpt` after every epoch and, at the end, `weights.safetensors`. A run that was stopped goes on
+    from its last whole epoch with `resume` and ends with the weights of an uninterrupted one.
+
+    Args:
+        minutes: stop after the epoch that would not fit; None: never.
+        masks_from: lung run whose masks are applied, for the views `masked` and `lungs`.
+        command: what a reader types to get the same, for `provenance.json`.
+
+    Raises:
+        DataError, ConfigError, OutputError: as they say.
+    """
+    folder = Path(out)
+    last = folder / CHECKPOINTS / "last.ckpt"
+    if (folder / "config.toml").exists():
+        if not resume:
+            raise OutputError(
+                "already holds a run", where=folder, hint="Add --resume to go on, or choose another folder"
+            )
+        if load_recipe(folder / "config.toml") != recipe:
+            raise ConfigError(
+                "was made with other settings", where=folder, hint="Resume with the same recipe"
+            )
+    dataset, examples, failures = prepare(dataset, recipe, cache=cache, masks_from=masks_from)
+    split = make_split(dataset, recipe)
+    if not split.train or not split.validation:
+        raise DataError("is too small to split", where=dataset.root)
+    if not (folder / "config.toml").exists():
+        _write_start(folder, recipe, dataset, split, command)
+    if (folder / "weights.safetensors").exists() and resume:
+        return _finished(folder, recipe, failures)
+
+    _quiet()
+    torch.manual_seed(recipe.training.seed)
+    batches = Batches(examples, np.array(split.train), recipe, training=True)
+    module = TrainingModule(recipe, steps=len(batches))
+    history = History(listener, minutes)
+    best = callbacks.ModelCheckpoint(
+        dirpath=folder / CHECKPOINTS,
+        filename="best",
+        monitor="val_loss",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    others: list[Any] = [history, best]
+    if recipe.training.patience:
+        others.append(_Patience(monitor="val_loss", patience=recipe.training.patience, mode="min"))
+    if recipe.training.averaging:
+        others.append(callbacks.EMAWeightAveraging(decay=recipe.training.averaging))
+    accelerated = torch.cuda.is_available()
+    trainer = lightning.Trainer(
+        max_epochs=recipe.training.epochs,
+        accelerator="auto",
+        devices=1,
+        precision=precision(recipe),
+        callbacks=others,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        deterministic="warn",
+        default_root_dir=folder,
+    )
+    feed = Feed(
+        lambda epoch: Batches(examples, np.array(split.train), recipe, training=True, epoch=epoch),
+        Batches(examples, np.array(split.validation), recipe, training=False),
+        workers=min(8, (os.cpu_count() or 1) - 1) if accelerated else 0,
+    )
+    try:
+        # weights_only: a checkpoint is read as data, never as a pickled program.
+        trainer.fit(module, feed, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written: {(error.strerror or str(error)).lower()}", where=folder
+        ) from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if recipe.training.keep == "best":
+        state = torch.load(folder / CHECKPOINTS / "best.ckpt", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+    _write_history(folder, history.rows)
+    _save_weights(folder, module.network)
+    seconds = sum(row["seconds"] for row in history.rows)
+    write_json(
+        folder / "training.json",
+        {
+            "seconds": round(seconds, 1),
+            "epochs": len(history.rows),
+            "waiting_share": round(history.waiting_share, 4),
+            "out_of_time": history.out_of_time,
+            "precision": precision(recipe),
+            "failures": failures,
+        },
+    )
+    return Run(folder, recipe, history.rows, seconds, history.waiting_share, history.out_of_time, failures)
+
+
+def precision(recipe: Recipe) -> str:
+    """Lightning's name for the recipe's precision on this machine."""
+    if recipe.training.precision == "float32":
+        return "32-true"
+    if recipe.training.precision == "bfloat16":
+        return "bf16-mixed"
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+class _Patience(callbacks.EarlyStopping):
+    """Early stopping that also holds when a run is resumed after the decision to stop."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+def load_run(folder: str | Path) -> tuple[Recipe, nn.Module]:
+    """The recipe and the trained network of a run folder, ready to predict.
+
+    Raises:
+        ModelError: the folder holds no finished run.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(folder) / "weights.safetensors"
+    if not path.is_file():
+        raise ModelError(
+            "holds no finished run", where=folder, hint="Train first, or add --resume to finish it"
+        )
+    recipe = load_recipe(Path(folder) / "config.toml")
+    network = make_network(recipe)
+    network.load_state_dict(load_file(path))
+    return recipe, network.eval()
+
+
+def predict(
+    network: nn.Module, recipe: Recipe, inputs: NDArray[np.uint8], *, batch: int = 16
+) -> NDArray[np.float32]:
+    """Probabilities of a trained network, in float32.
+
+    Args:
+        inputs: (N, h, w) uint8, as `prepare` makes them.
+
+    Returns:
+        (N, h, w) for lungs, (N,) for diagnosis.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(inputs), batch):
+            images = to_input(inputs[start : start + batch], recipe.data.channels).to(device)
+            parts.append(torch.sigmoid(network(images).float()).squeeze(1).cpu().numpy())
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def predict_masks(run: Path, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Lung masks (N, h, w) of a lung run for images (N, h, w) uint8 of the run's own size."""
+    recipe, network = load_run(run)
+    if recipe.task != "lungs" or images.shape[1:] != recipe.data.size:
+        raise ModelError("is no lung run of this image size", where=run)
+    inputs = view(images, np.ones(images.shape, bool), recipe.data)
+    return np.asarray(predict(network, recipe, inputs) > recipe.evaluation.threshold)
+
+
+def _save_weights(folder: Path, network: nn.Module) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+    with atomic_write(folder / "weights.safetensors") as temporary:
+        save_file(state, temporary)
+
+
+def _write_start(folder: Path, recipe: Recipe, dataset: Dataset, split: Split, command: str) -> None:
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    lines = ["id,part"] + [
+        f"{_quote(dataset.rows[i].id)},{part}" for part, rows in parts.items() for i in rows
+    ]
+    write_text(folder / "split.csv", "\n".join(lines) + "\n")
+    write_json(
+        folder / "provenance.json",
+        provenance.describe(seed=recipe.training.seed, data=dataset.fingerprint(), command=command)
+        | {"split": {"name": split.name} | {part: len(rows) for part, rows in parts.items()}},
+    )
+    write_text(folder / "config.toml", to_toml(recipe))
+
+
+def _quote(text: str) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow([text])
+    return out.getvalue()
+
+
+def _write_history(folder: Path, rows: list[dict[str, float]]) -> None:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / "history.csv", out.getvalue())
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The epochs of a run: a dict of numbers each."""
+    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _finished(folder: Path, recipe: Recipe, failures: tuple[tuple[str, str], ...]) -> Run:
+    import json
+
+    facts = json.loads((folder / "training.json").read_text("utf-8"))
+    return Run(
+        folder,
+        recipe,
+        read_history(folder),
+        facts["seconds"],
+        facts["waiting_share"],
+        facts["out_of_time"],
+        failures,
+    )
+
+
+def _quiet() -> None:
+    # Lightning's own log tells of devices and tips; the listener tells what a user wants to know.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -1,0 +1,252 @@
+"""The Lightning module and the callbacks of the one training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import callbacks
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from lungsight.config import Recipe
+from lungsight.networks import build
+from lungsight.training.batches import Batches
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training run stands; given to the listener after every few batches and every epoch."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    seconds_left: float
+    validation: dict[str, float] | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+def make_network(recipe: Recipe) -> nn.Module:
+    """The recipe's network with fresh weights."""
+    return build(
+        recipe.network.name,
+        width=recipe.network.width,
+        channels=recipe.data.channels,
+        size=input_size(recipe),
+    )
+
+
+def input_size(recipe: Recipe) -> tuple[int, int]:
+    """(h, w) of what the network gets, after the crop."""
+    (height, width), (top, left, bottom, right) = recipe.data.size, recipe.data.crop
+    if recipe.data.view == "lungs":
+        return height, width
+    return height - top - bottom, width - left - right
+
+
+def overlap_counts(logits: Tensor, target: Tensor, threshold: float) -> Tensor:
+    """(N, 3): pixels in both, predicted, true, for each image."""
+    predicted = torch.sigmoid(logits) > threshold
+    true = target > 0.5
+    return torch.stack(
+        [part.flatten(1).sum(1) for part in (predicted & true, predicted, true)], dim=1
+    ).double()
+
+
+class TrainingModule(lightning.LightningModule):
+    """Loss, optimiser and schedule of a recipe around its network."""
+
+    def __init__(self, recipe: Recipe, steps: int) -> None:
+        super().__init__()
+        self.recipe, self.steps = recipe, steps
+        self.network = make_network(recipe).to(memory_format=torch.channels_last)
+        self._sums: Tensor | None = None
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        loss = F.binary_cross_entropy_with_logits(logits, target)
+        if self.recipe.training.loss == "bce-dice":
+            probability = torch.sigmoid(logits)
+            both = (probability * target).flatten(1).sum(1)
+            total = probability.flatten(1).sum(1) + target.flatten(1).sum(1)
+            loss = loss + (1 - (2 * both + 1) / (total + 1)).mean()
+        return loss
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Tensor]:
+        images, target = batch
+        logits = self.network(images).float()
+        loss = self._loss(logits, target)
+        accuracy = ((logits.detach() > 0) == (target > 0.5)).float().mean()
+        return {"loss": loss, "accuracy": accuracy, "size": torch.tensor(len(images))}
+
+    def on_validation_epoch_start(self) -> None:
+        self._sums = torch.zeros(5, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        images, target = batch
+        logits = self.network(images).float()
+        count = len(images)
+        accuracy = ((logits > 0) == (target > 0.5)).double().mean()
+        dice = torch.zeros((), dtype=torch.float64, device=self.device)
+        if self.recipe.task == "lungs":
+            both, predicted, true = overlap_counts(logits, target, self.recipe.evaluation.threshold).T
+            dice = ((2 * both + 1e-9) / (predicted + true + 1e-9)).mean()
+        if self._sums is not None:
+            self._sums += torch.stack(
+                [
+                    self._loss(logits, target).double() * count,
+                    accuracy * count,
+                    dice * count,
+                    torch.tensor(float(count), dtype=torch.float64, device=self.device),
+                    torch.zeros((), dtype=torch.float64, device=self.device),
+                ]
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        if self._sums is None:
+            return
+        loss, accuracy, dice, count, _ = self._sums.tolist()
+        self.log("val_loss", loss / count, sync_dist=True)
+        self.log("val_accuracy", accuracy / count, sync_dist=True)
+        if self.recipe.task == "lungs":
+            self.log("val_dice", dice / count, sync_dist=True)
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout draws from torch's global generator: seeded anew each epoch, a resumed run draws what an
+        # uninterrupted one draws.
+        torch.manual_seed(self.recipe.training.seed * 100_003 + self.current_epoch)
+
+    def configure_optimizers(self) -> Any:
+        settings = self.recipe.training
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        # epsilon 1e-7 is Keras's.
+        optimiser = kinds[settings.optimiser](
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=1e-7
+        )
+        if settings.schedule == "constant":
+            return optimiser
+        total, warm = self.steps * settings.epochs, max(1, self.steps * settings.epochs // 25)
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            done = (step - warm) / max(1, total - warm)
+            return 0.5 * (1 + float(torch.cos(torch.tensor(done * torch.pi)))) + 1e-3
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Feed(lightning.LightningDataModule):
+    """New seeded batches for every epoch."""
+
+    def __init__(self, train: Callable[[int], Batches], validation: Batches, workers: int = 0) -> None:
+        super().__init__()
+        self._train, self._validation, self._workers = train, validation, workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        # Without workers a loader wakes none; with a GPU they keep ahead of it.
+        return DataLoader(self._train(epoch), batch_size=None, num_workers=self._workers)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self._validation, batch_size=None, num_workers=0)
+
+
+class History(callbacks.Callback):
+    """Keeps a row an epoch (it travels in the checkpoint), tells the listener, and watches the clock."""
+
+    def __init__(self, listener: Listener | None, minutes: float | None) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.out_of_time = False
+        self._listener, self._minutes = listener, minutes
+        self._begun = time.monotonic()
+        self._waited = self._worked = 0.0
+        self._mark = self._epoch_begun = 0.0
+        self._sums = [0.0, 0.0, 0.0]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the training time in which the network waited for its next batch."""
+        total = self._waited + self._worked
+        return self._waited / total if total else 0.0
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._sums = [0.0, 0.0, 0.0]
+        self._mark = self._epoch_begun = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        now = time.monotonic()
+        self._waited += now - self._mark
+        self._mark = now
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        self._worked += now - self._mark
+        self._mark = now
+        size = float(outputs["size"])
+        for place, key in enumerate(("loss", "accuracy")):
+            self._sums[place] += float(outputs[key]) * size
+        self._sums[2] += size
+        steps = int(trainer.num_training_batches)
+        if self._listener and (batch_idx % 10 == 9 or batch_idx + 1 == steps):
+            self._tell(trainer, batch_idx + 1, steps, None)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.sanity_checking or not self._sums[2]:
+            return
+        loss, accuracy, count = self._sums
+        seconds = time.monotonic() - self._epoch_begun
+        row = {"epoch": float(trainer.current_epoch + 1), "loss": loss / count, "accuracy": accuracy / count}
+        row |= {
+            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")
+        }
+        self.rows.append(row | {"seconds": round(seconds, 2)})
+        if self._listener:
+            self._tell(trainer, int(trainer.num_training_batches), int(trainer.num_training_batches), row)
+        spent = time.monotonic() - self._begun
+        if (
+            self._minutes
+            and spent + 1.1 * seconds > self._minutes * 60
+            and trainer.current_epoch + 1 < trainer.max_epochs
+        ):
+            self.out_of_time = True
+            trainer.should_stop = True
+
+    def _tell(self, trainer: Any, step: int, steps: int, validation: dict[str, float] | None) -> None:
+        if self._listener is None:
+            return
+        done = trainer.current_epoch * steps + step
+        spent = time.monotonic() - self._epoch_begun
+        pace = self.rows[-1]["seconds"] if self.rows else spent / max(step, 1) * steps
+        left = max(0.0, trainer.max_epochs * steps - done) / steps * pace
+        loss, accuracy, count = self._sums
+        self._listener(
+            Progress(
+                trainer.current_epoch + 1,
+                int(trainer.max_epochs),
+                step,
+                steps,
+                loss / max(count, 1),
+                accuracy / max(count, 1),
+                left,
+                validation,
+            )
+        )
