@@ -43,11 +43,11 @@ class InputSettings:
     size: tuple[int, int]
     """(h, w) of the input."""
     preprocessing: Preprocessing = "squash"
-    """squash: the whole image resized; masked: then 0 outside the lungs; lungs-only: `preprocess.lungs_only`."""
+    """squash: the whole image; masked: 0 outside the lungs; lungs-only: `preprocess.lungs_only`."""
     working: tuple[int, int] | None = None
     """(h, w) to which the image is squashed before the steps that follow; None: `size`."""
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """squash and masked: pixels cut off the squashed image at top, left, bottom, right; what is left is `size`."""
+    """squash, masked: pixels cut off the squashed image (top, left, bottom, right), which leaves `size`."""
     grow: float = 0.0
     """masked and lungs-only: growth of the mask, as a share of the longer side."""
     channels: int = 1
