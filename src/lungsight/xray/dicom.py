@@ -10,17 +10,29 @@ import math
 import re
 import struct
 import zlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import generate_frames
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import data_element_generator, read_dataset
+from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+from pydicom.pixels.utils import get_expected_length
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from lungsight.errors import InputError
 from lungsight.xray.base import Limits, XRay, luma
 from lungsight.xray.display import display
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 WANTED = (
     "SOPClassUID",
@@ -86,6 +98,8 @@ PARSE_ERRORS = (
     RuntimeError,  # pydicom's word for a decoder that gave up; RecursionError is one too
     struct.error,
     zlib.error,
+    BytesLengthException,
+    InvalidDicomError,
 )
 """What pydicom and its decoders raise on damaged data."""
 
@@ -126,17 +140,6 @@ def read_dicom(data: bytes, name: str, limits: Limits, *, sure: bool) -> XRay:
 
 def _parse(data: bytes, name: str, limits: Limits) -> Dataset:
     """The wanted elements, with a transfer syntax in any case."""
-    from pydicom import dcmread
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.filereader import read_dataset
-    from pydicom.tag import BaseTag, Tag
-    from pydicom.uid import (
-        DeflatedExplicitVRLittleEndian,
-        ExplicitVRBigEndian,
-        ExplicitVRLittleEndian,
-        ImplicitVRLittleEndian,
-    )
-
     wanted: list[BaseTag | int] = [Tag(word) for word in WANTED]
     start = 132 if data[128:132] == b"DICM" else 0
     syntax, end = _transfer_syntax(data, start)
@@ -157,8 +160,6 @@ def _parse(data: bytes, name: str, limits: Limits) -> Dataset:
 
 def _transfer_syntax(data: bytes, start: int) -> tuple[str, int]:
     """(transfer syntax UID or '', where the data set begins), from the always explicit file meta group."""
-    from pydicom.filereader import data_element_generator
-
     file = io.BytesIO(data)
     file.seek(start)
     syntax = ""
@@ -185,8 +186,6 @@ def _inflate(packed: memoryview, name: str, limits: Limits) -> bytes:
 
 def _check(dataset: Dataset, name: str, limits: Limits) -> None:
     """Everything that can be told before decoding: pixels, frames, size, length."""
-    from pydicom.uid import UID
-
     keyword = next((word for word in PIXELS if word in dataset), None)
     if keyword is None or not dataset[keyword].value:
         kind = UID(str(dataset.get("SOPClassUID") or "")).name
@@ -227,8 +226,6 @@ def _fill_in(dataset: Dataset) -> None:
 
 
 def _check_length(dataset: Dataset, keyword: str, name: str) -> None:
-    from pydicom.pixels.utils import get_expected_length
-
     expected, actual = get_expected_length(dataset), len(dataset[keyword].value)
     if actual not in (expected, expected + 1):  # an odd length is padded by one byte
         verb = "is cut short" if actual < expected else "contradicts itself"
@@ -241,10 +238,6 @@ def _check_length(dataset: Dataset, keyword: str, name: str) -> None:
 
 def _check_stream(dataset: Dataset, rows: int, columns: int, name: str) -> None:
     """The compressed stream must be as large as the file says, as a decoder believes the stream."""
-    from pydicom.encaps import generate_frames
-    from pydicom.pixels.utils import get_expected_length
-    from pydicom.uid import RLELossless
-
     stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
     if dataset.file_meta.TransferSyntaxUID == RLELossless:
         if len(stream) > 2 * get_expected_length(dataset) + 1024:
@@ -281,8 +274,6 @@ def stream_size(stream: bytes) -> tuple[int, int] | None:
 
 
 def _decode(dataset: Dataset, name: str) -> XRay:
-    from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
-
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         available = get_decoder(syntax).is_available

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi
 
 from lungsight.xray.base import Numbers, Pixels, stretch
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 SEEN = 0.01
 """A window that leaves a smaller share of the pixels between black and white shows nothing."""
@@ -76,8 +75,6 @@ def _padding(values: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None
 
 
 def _modality(values: NDArray[Any], dataset: Dataset) -> tuple[NDArray[Any], bool]:
-    from pydicom.pixels import apply_modality_lut
-
     if dataset.get("ModalityLUTSequence"):
         return apply_modality_lut(values, dataset), True
     slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
@@ -122,8 +119,6 @@ def window(values: Numbers, center: float, width: float, function: str) -> NDArr
 
 
 def _voi_lut(values: NDArray[Any], dataset: Dataset) -> NDArray[np.float32] | None:
-    from pydicom.pixels import apply_voi
-
     whole = values if values.dtype.kind in "iu" else np.rint(values).astype(np.int32)
     table = apply_voi(whole, dataset)
     # Tables often use fewer bits than their descriptor says, so their own range counts.

@@ -89,7 +89,7 @@ def _walk(
         visited.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             names = sorted(
-                (entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")
+                (entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")
             )
     except OSError as error:
         _report(

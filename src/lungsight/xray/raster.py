@@ -6,15 +6,13 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import BmpImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL.Image import Image
 
 from lungsight.errors import InputError
 from lungsight.xray.base import Limits, Pixels, XRay, luma, stretch
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 DECODE_ERRORS = (
     OSError,
@@ -65,8 +63,6 @@ def read_raster(data: bytes, kind: str, name: str, limits: Limits) -> XRay:
 
 def _open(data: bytes, kind: str, name: str) -> Image:
     """Read the header alone, without `Image.open`, whose bomb check warns by global state; ours follows."""
-    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
-
     plugins: dict[str, Callable[[io.BytesIO], Image]] = {
         "PNG": PngImagePlugin.PngImageFile,
         "JPEG": JpegImagePlugin.JpegImageFile,
@@ -82,8 +78,6 @@ def _open(data: bytes, kind: str, name: str) -> Image:
 
 
 def _upright(image: Image) -> Image:
-    from PIL import ImageOps
-
     try:
         return ImageOps.exif_transpose(image)
     except DECODE_ERRORS:  # broken EXIF says nothing about the pixels
