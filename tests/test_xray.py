@@ -397,6 +397,17 @@ def test_dicom_compressed_image_larger_than_the_file_says() -> None:
         read_xray(dicom(RAMP, uid.JPEG2000Lossless, PixelData=encapsulate([stream])))
 
 
+def test_dicom_rle_bomb_is_refused_before_it_unpacks() -> None:
+    bomb = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\x00" * 500_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="RLE data are longer"):
+            read_xray(dicom(RAMP, uid.RLELossless, PixelData=encapsulate([bomb])))
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
 def test_dicom_8_bit_stays_and_monochrome1_is_inverted() -> None:
     assert np.array_equal(read_xray(dicom(RAMP)).pixels, RAMP)
     xray = read_xray(dicom(RAMP, PhotometricInterpretation="MONOCHROME1"))

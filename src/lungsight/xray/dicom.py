@@ -22,11 +22,14 @@ from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
     RLELossless,
 )
 
@@ -76,13 +79,13 @@ PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 RADIOGRAPHS = {"", "CR", "DX", "DR", "RG", "RF", "OT", "SC"}
 """Modalities under which chest X-rays are found."""
 
-STRICT = {
-    "JPEGBaseline8Bit": "pillow",
-    "JPEGExtended12Bit": "",
-    "JPEG2000": "pylibjpeg",
-    "JPEG2000Lossless": "pylibjpeg",
+DECODERS = {
+    JPEGBaseline8Bit: "pillow",
+    JPEG2000: "pylibjpeg",
+    JPEG2000Lossless: "pylibjpeg",
+    RLELossless: "pydicom",
 }
-"""The decoder for these is named, as GDCM would fill up a stream that is cut short without a word."""
+"""Not left to pydicom: on a stream that is cut short GDCM fills up without a word, and others crash."""
 
 PARSE_ERRORS = (
     OSError,
@@ -240,7 +243,7 @@ def _check_stream(dataset: Dataset, rows: int, columns: int, name: str) -> None:
     """The compressed stream must be as large as the file says, as a decoder believes the stream."""
     stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
     if dataset.file_meta.TransferSyntaxUID == RLELossless:
-        if len(stream) > 2 * get_expected_length(dataset) + 1024:
+        if _rle_length(stream) > 2 * get_expected_length(dataset):
             raise InputError(
                 "the DICOM file contradicts itself: its RLE data are longer than its image", where=name
             )
@@ -252,6 +255,19 @@ def _check_stream(dataset: Dataset, rows: int, columns: int, name: str) -> None:
             f"its compressed image {size[1]} x {size[0]}",
             where=name,
         )
+
+
+def _rle_length(stream: bytes) -> int:
+    """Bytes that an RLE frame unpacks to (DICOM PS3.5 annex G), found without unpacking it."""
+    count, *offsets = struct.unpack_from("<16L", stream)
+    ends = [*offsets[1:count], len(stream)]
+    total = 0
+    for at, end in zip(offsets[:count], ends, strict=False):
+        while at < min(end, len(stream)):
+            head = stream[at]
+            total += head + 1 if head < 128 else 257 - head
+            at += head + 2 if head < 128 else 2
+    return total
 
 
 def stream_size(stream: bytes) -> tuple[int, int] | None:
@@ -285,7 +301,7 @@ def _decode(dataset: Dataset, name: str) -> XRay:
             where=name,
             hint="Save it uncompressed, for example with: gdcmconv --raw IN OUT",
         )
-    values = pixel_array(dataset, decoding_plugin=STRICT.get(syntax.keyword, ""))
+    values = pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
     kind = str(dataset.PhotometricInterpretation)
     notes: tuple[str, ...] = ()
     modality = str(dataset.get("Modality") or "")
