@@ -1,0 +1,89 @@
+"""The second stage: from an image and its lungs to a calibrated probability, or to a plain 'cannot say'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.model import Calibration, Card, InputSettings
+from lungsight.preprocess import (
+    Edges,
+    Gray,
+    dilate,
+    keep_only,
+    lungs_only,
+    resize_image,
+    resize_mask,
+    to_unit,
+)
+
+Decision = Literal["covid", "not covid", "uncertain", "not scored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A score and what it is worth."""
+
+    decision: Decision
+    probability: float | None = None
+    """Calibrated, in [0, 1]; None where not scored."""
+    interval: tuple[float, float] | None = None
+    """95 %, from the uncertainty of the calibration alone."""
+    reason: str = ""
+    """Why not scored; empty where it was."""
+    evidence: NDArray[np.float32] | None = None
+    """(h', w') what each place of the network's input adds to the logit, where the network says so."""
+
+
+def prepare(pixels: Gray, mask: NDArray[np.bool_], settings: InputSettings) -> NDArray[np.float32] | None:
+    """What the network sees.
+
+    Args:
+        pixels: (H, W) grey, the whole image.
+        mask: (h, w) lungs of the whole image, at any size.
+        settings: of the network's card.
+
+    Returns:
+        (channels, h, w) in [0, 1], or None where the mask is empty.
+    """
+    working = settings.working or settings.size
+    small = resize_image(pixels, working)
+    lungs = resize_mask(mask, working)
+    if settings.preprocessing == "lungs-only":
+        part = lungs_only(small, lungs, settings.size, grow=settings.grow)
+        if part is None:
+            return None
+    else:
+        if settings.preprocessing == "masked":
+            if not lungs.any():
+                return None
+            small = keep_only(small, dilate(lungs, settings.grow))
+        top, left, bottom, right = Edges(*settings.crop).box(working)
+        part = to_unit(small[top:bottom, left:right])
+    return np.repeat(part[None], settings.channels, axis=0)
+
+
+def decide(
+    logit: float, card: Card, evidence: NDArray[np.float32] | None = None, threshold: float | None = None
+) -> Diagnosis:
+    """Turn a raw logit into a decision.
+
+    Args:
+        logit: of the network.
+        card: of the network.
+        evidence: (h', w') its map.
+        threshold: the user's own operating point, in (0, 1). It takes the place of the card's threshold
+            and band: then a probability is uncertain whose interval holds the threshold.
+    """
+    calibration = card.calibration or Calibration()
+    probability, interval = calibration.probability(logit), calibration.interval(logit)
+    limit = card.threshold if threshold is None else threshold
+    band = calibration.uncertain if threshold is None else None
+    low, high = band or interval or (limit, limit)
+    decision: Decision = "covid" if probability > limit else "not covid"
+    if (low < probability < high) if band else (low < limit < high):
+        decision = "uncertain"
+    return Diagnosis(decision, probability, interval, evidence=evidence)

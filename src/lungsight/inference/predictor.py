@@ -1,0 +1,249 @@
+"""The two stages in a row, one X-ray at a time or many in a pipeline of flat memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.errors import ConfigError, InputError
+from lungsight.inference import gate, lungs, plausibility
+from lungsight.inference.diagnosis import Diagnosis, decide, prepare
+from lungsight.inference.result import Failure, Result
+from lungsight.inference.sessions import Session
+from lungsight.model import Bundle, load_bundle
+from lungsight.preprocess import Frame, resize_image, to_unit
+from lungsight.xray import XRay, read_xray
+
+Source = str | Path | bytes | NDArray[Any] | XRay
+"""A path, the bytes of a file, an array as `read_xray` takes it, or an X-ray that was read."""
+
+_PIXELS_AHEAD = 64_000_000
+"""Decoded pixels that may wait, so that large files do not fill the memory."""
+
+
+@dataclass(slots=True)
+class _Item:
+    """One X-ray on its way through the networks."""
+
+    xray: XRay
+    seconds: float
+    small: NDArray[np.float32]
+    """(h, w) of the lung network."""
+    gate: NDArray[np.float32] | None
+    """(h, w) of the gate."""
+
+
+class Lungsight:
+    """Networks that are ready to use. Make one with `load_model`; it may be shared between threads."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int | None = None,
+        threshold: float | None = None,
+        mask_threshold: float | None = None,
+    ) -> None:
+        """Prepare the networks of a bundle; nothing is loaded before the first prediction.
+
+        Args:
+            bundle: from `lungsight.model.load_bundle`.
+            threads: for the networks and for decoding; all cores where None.
+            threshold: probability above which an X-ray is called COVID-19; the card's where None.
+            mask_threshold: probability above which a pixel is lung; the card's where None.
+
+        Raises:
+            ConfigError: a threshold outside (0, 1), or fewer than one thread.
+        """
+        for name, value in (("threshold", threshold), ("mask threshold", mask_threshold)):
+            if value is not None and not 0 < value < 1:
+                raise ConfigError(f"the {name} must lie between 0 and 1, not {value}")
+        if threads is not None and threads < 1:
+            raise ConfigError(f"at least one thread is needed, not {threads}")
+        self.bundle = bundle
+        self.threads = threads
+        self.threshold = threshold
+        self.mask_threshold = bundle.lungs.card.threshold if mask_threshold is None else mask_threshold
+        self._lungs = Session(bundle.lungs, threads)
+        self._diagnosis = Session(bundle.diagnosis, threads) if bundle.diagnosis else None
+        self._gate = Session(bundle.gate, threads) if bundle.gate else None
+
+    def __call__(self, source: Source, *, name: str | None = None) -> Result:
+        """Predict one X-ray.
+
+        Args:
+            source: a path, bytes, array or `XRay`.
+            name: what the result and messages call it.
+
+        Raises:
+            InputError: it cannot be read.
+            ModelError: a network cannot be used.
+        """
+        return self._predict([self._read(source, name)])[0]
+
+    def predict_many(self, sources: Iterable[Source], *, batch: int = 8) -> Iterator[Result | Failure]:
+        """Predict any number of X-rays, in their order; one that cannot be read gives a `Failure`.
+
+        Decoding runs in threads ahead of the networks. At any time about two batches are in memory, so that
+        memory does not grow with the number of X-rays.
+
+        Args:
+            sources: may be a generator; it is read only as far as needed.
+            batch: X-rays that go through the networks together.
+
+        Raises:
+            ConfigError: `batch` is below 1.
+            ModelError: a network cannot be used.
+        """
+        if batch < 1:
+            raise ConfigError(f"a batch needs at least one X-ray, not {batch}")
+        return self._stream(iter(sources), batch)
+
+    def _stream(self, sources: Iterator[Source], batch: int) -> Iterator[Result | Failure]:
+        workers = self.threads or os.cpu_count() or 1
+        waiting: deque[Future[_Item | Failure]] = deque()
+        ready: list[_Item | Failure] = []
+        pixels = largest = 0
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="lungsight-decode")
+        try:
+            more = True
+            while more or waiting or ready:
+                ahead = max(workers, min(batch, _PIXELS_AHEAD // max(largest, 1)))
+                while more and len(waiting) < ahead:
+                    try:
+                        waiting.append(pool.submit(self._try_read, next(sources)))
+                    except StopIteration:
+                        more = False
+                if waiting:
+                    item = waiting.popleft().result()
+                    ready.append(item)
+                    if isinstance(item, _Item):
+                        pixels += item.xray.pixels.size
+                        largest = max(largest, item.xray.pixels.size)
+                if len(ready) >= batch or pixels > _PIXELS_AHEAD or not (more or waiting):
+                    yield from self._flush(ready)
+                    ready, pixels = [], 0
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _flush(self, ready: Sequence[_Item | Failure]) -> Iterator[Result | Failure]:
+        results = iter(self._predict([item for item in ready if isinstance(item, _Item)]))
+        for item in ready:
+            yield item if isinstance(item, Failure) else next(results)
+
+    def _try_read(self, source: Source) -> _Item | Failure:
+        start = time.perf_counter()
+        try:
+            return self._read(source, None)
+        except (InputError, MemoryError) as error:
+            name = str(source) if isinstance(source, str | Path) else type(source).__name__
+            if isinstance(error, MemoryError):
+                error = InputError("there is not enough memory to read it", where=name)
+            return Failure(error.where or name, error, time.perf_counter() - start)
+
+    def _read(self, source: Source, name: str | None) -> _Item:
+        start = time.perf_counter()
+        xray = source if isinstance(source, XRay) else read_xray(source, name=name)
+        small = to_unit(resize_image(xray.pixels, self._lungs.card.input.size))
+        for_gate = to_unit(resize_image(xray.pixels, self._gate.card.input.size)) if self._gate else None
+        return _Item(xray, time.perf_counter() - start, small, for_gate)
+
+    def _predict(self, items: Sequence[_Item]) -> list[Result]:
+        if not items:
+            return []
+        start = time.perf_counter()
+        maps = self._lungs.run(_batch([item.small for item in items], self._lungs.card.input.channels))
+        maps_checked = self._squeeze(maps["probability"], items)
+        found = [lungs.find(probability, self.mask_threshold) for probability in maps_checked]
+        flags = [plausibility.check(one) for one in found]
+        gates = self._judge(items, flags)
+        diagnoses = self._diagnose(items, found, gates)
+        shared = (time.perf_counter() - start) / len(items)
+        results = []
+        for item, probability, one, gated, diagnosis, flagged in zip(
+            items, maps_checked, found, gates, diagnoses, flags, strict=True
+        ):
+            start = time.perf_counter()
+            frame = Frame.whole(item.xray.shape, self._lungs.card.input.size)
+            labels = one.labels(frame)
+            seconds = item.seconds + shared + time.perf_counter() - start
+            results.append(Result(item.xray, labels, gated, diagnosis, flagged, probability, frame, seconds))
+        return results
+
+    def _squeeze(self, maps: NDArray[np.float32], items: Sequence[_Item]) -> NDArray[np.float32]:
+        wanted = (len(items), 1, *self._lungs.card.input.size)
+        if maps.shape != wanted:
+            raise self._lungs.broken(f"answers with the shape {maps.shape} instead of {wanted}")
+        return maps[:, 0]
+
+    def _judge(self, items: Sequence[_Item], flags: Sequence[tuple[str, ...]]) -> list[gate.Gate]:
+        card = self._gate.card if self._gate else None
+        answers: Sequence[NDArray[np.float32] | None] = [None] * len(items)
+        if self._gate:
+            small = [item.gate for item in items if item.gate is not None]
+            answers = list(self._gate.run(_batch(small, self._gate.card.input.channels))["probability"])
+        return [
+            gate.judge(item.xray, item.small, answer, card, flagged)
+            for item, answer, flagged in zip(items, answers, flags, strict=True)
+        ]
+
+    def _diagnose(
+        self, items: Sequence[_Item], found: Sequence[lungs.Lungs], gates: Sequence[gate.Gate]
+    ) -> list[Diagnosis]:
+        if self._diagnosis is None:
+            return [Diagnosis("not scored", reason="no diagnosis network was loaded")] * len(items)
+        card = self._diagnosis.card
+        answers = [Diagnosis("not scored", reason=one.reason) for one in gates]
+        inputs: list[NDArray[np.float32]] = []
+        scored: list[int] = []
+        for index, (item, one, gated) in enumerate(zip(items, found, gates, strict=True)):
+            view = prepare(item.xray.pixels, one.mask, card.input) if gated.frontal else None
+            if view is not None:
+                inputs.append(view)
+                scored.append(index)
+        if scored:
+            outputs = self._diagnosis.run(np.stack(inputs))
+            for row, index in enumerate(scored):
+                evidence = outputs["cam"][row, 0] if "cam" in outputs else None
+                answers[index] = decide(float(outputs["logit"][row, 0]), card, evidence, self.threshold)
+        return answers
+
+
+def _batch(images: Sequence[NDArray[np.float32]], channels: int) -> NDArray[np.float32]:
+    return np.repeat(np.stack(images)[:, None], channels, axis=1)
+
+
+def load_model(
+    path: str | Path | None = None,
+    *,
+    threads: int | None = None,
+    threshold: float | None = None,
+    mask_threshold: float | None = None,
+) -> Lungsight:
+    """Load the networks that ship with lungsight, or those of a folder.
+
+    Args:
+        path: folder with `NAME.onnx` and `NAME.json` for lungs and, if wanted, diagnosis and gate.
+        threads: for the networks and for decoding; all cores where None.
+        threshold: probability above which an X-ray is called COVID-19; the card's where None.
+        mask_threshold: probability above which a pixel is lung; the card's where None.
+
+    Raises:
+        ModelError: there is no usable lung network, or a file is not what its card says.
+        ConfigError: a setting is out of range.
+
+    Example:
+        >>> from lungsight import load_model
+        >>> model = load_model()                      # doctest: +SKIP
+        >>> result = model("chest.png")               # doctest: +SKIP
+    """
+    return Lungsight(load_bundle(path), threads=threads, threshold=threshold, mask_threshold=mask_threshold)
