@@ -46,7 +46,8 @@ class Reporter:
             found = {name: value for name, value in progress.validation.items() if name.startswith("val_")}
             tail = "  ".join(f"{name.removeprefix('val_')} {value:.4f}" for name, value in found.items())
             end = f"  validation: {tail}  {clock(progress.seconds_left)} left"
-            print(f"{'\r\033[K' if self._live else ''}{head}  {figures}{end}", file=sys.stderr, flush=True)
+            start = "\r\033[K" if self._live else ""
+            print(f"{start}{head}  {figures}{end}", file=sys.stderr, flush=True)
         elif self._live:
             step = f"step {progress.step}/{progress.steps}"
             line = f"\r\033[K{head}  {step}  {figures}  {clock(progress.seconds_left)} left"

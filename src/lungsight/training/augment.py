@@ -87,7 +87,8 @@ def _grey_levels(pixels: Pixels, rng: np.random.Generator, *, gamma: float) -> P
     if rng.random() < 0.25:  # a film's S-shaped curve
         steep = rng.uniform(3, 8)
         levels = 1 / (1 + np.exp(-steep * (levels - 0.5)))
-    return cv2.LUT(np.ascontiguousarray(pixels), np.clip(levels * 255, 0, 255).astype(np.uint8))
+    table = np.clip(levels * 255, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(np.ascontiguousarray(pixels), table))
 
 
 def _degrade(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -107,7 +108,7 @@ def _degrade(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         pixels = tiles.apply(pixels)
     if rng.random() < 0.4:
         _, code = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
-        pixels = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)
+        pixels = np.asarray(cv2.imdecode(code, cv2.IMREAD_GRAYSCALE), np.uint8)
     return pixels
 
 

@@ -55,7 +55,7 @@ def to_onnx(network: nn.Module, recipe: Recipe) -> tuple[bytes, float]:
         ModelError: the two differ by more than 1e-4.
     """
     require("onnxscript", feature="Export to ONNX", extra="train")
-    network = network.to("cpu", memory_format=torch.contiguous_format).eval()
+    network = network.cpu().eval()
     if recipe.task == "lungs":
         wrapped: nn.Module = _Probability(network)
         names, outputs = "image", ["probability"]
@@ -69,7 +69,7 @@ def to_onnx(network: nn.Module, recipe: Recipe) -> tuple[bytes, float]:
     torch.onnx.export(
         wrapped,
         (example,),
-        buffer,
+        buffer,  # type: ignore[arg-type]
         input_names=[names],
         output_names=outputs,
         dynamic_axes={name: {0: "batch"} for name in (names, *outputs)},

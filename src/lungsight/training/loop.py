@@ -25,7 +25,7 @@ from lungsight.errors import ConfigError, DataError, ModelError, OutputError
 from lungsight.files import atomic_write, write_json, write_text
 from lungsight.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 from lungsight.training.batches import Batches, Examples, to_input, view
-from lungsight.training.module import Feed, History, Listener, TrainingModule, make_network
+from lungsight.training.module import Feed, History, Listener, TrainingModule, channels_last, make_network
 
 CHECKPOINTS = "checkpoints"
 
@@ -283,7 +283,7 @@ def predict(
         (N, h, w) for lungs, (N,) for diagnosis.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = channels_last(network.to(device)).eval()
     parts = []
     with torch.inference_mode():
         for start in range(0, len(inputs), batch):

@@ -46,6 +46,12 @@ def make_network(recipe: Recipe) -> nn.Module:
     )
 
 
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network with its weights laid out channels last, two to three times as fast on a CPU."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def input_size(recipe: Recipe) -> tuple[int, int]:
     """(h, w) of what the network gets, after the crop."""
     (height, width), (top, left, bottom, right) = recipe.data.size, recipe.data.crop
@@ -69,7 +75,7 @@ class TrainingModule(lightning.LightningModule):
     def __init__(self, recipe: Recipe, steps: int) -> None:
         super().__init__()
         self.recipe, self.steps = recipe, steps
-        self.network = make_network(recipe).to(memory_format=torch.channels_last)
+        self.network = channels_last(make_network(recipe))
         self._sums: Tensor | None = None
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
