@@ -1,6 +1,49 @@
-"""The table, one row an X-ray, from whichever layout is on disk."""
+"""The table, one row an X-ray, from whichever layout is on disk.
+
+`describe`, `check`, `write_manifest` and `load_arrays` touch pixels; they are imported when first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from lungsight.dataset.read import read_dataset
 from lungsight.dataset.table import Dataset, Excluded, MaskSource, Row, is_covid
 
-__all__ = ["Dataset", "Excluded", "MaskSource", "Row", "is_covid", "read_dataset"]
+if TYPE_CHECKING:
+    from lungsight.dataset.convert import write_manifest
+    from lungsight.dataset.description import Description, check, describe
+    from lungsight.dataset.pixels import Arrays, load_arrays, load_pair
+
+__all__ = [
+    "Arrays",
+    "Dataset",
+    "Description",
+    "Excluded",
+    "MaskSource",
+    "Row",
+    "check",
+    "describe",
+    "is_covid",
+    "load_arrays",
+    "load_pair",
+    "read_dataset",
+    "write_manifest",
+]
+
+_HOMES = {
+    "Arrays": "pixels",
+    "Description": "description",
+    "check": "description",
+    "describe": "description",
+    "load_arrays": "pixels",
+    "load_pair": "pixels",
+    "write_manifest": "convert",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

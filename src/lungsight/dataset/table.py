@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
+
 
 class MaskSource(Protocol):
     """Where a lung mask comes from: a PNG, or the polygons of an annotation file."""
@@ -22,6 +24,9 @@ class MaskSource(Protocol):
         Raises:
             DataError: it cannot be read.
         """
+
+    def shape(self) -> tuple[int, int]:
+        """(H, W), without decoding the pixels; raises DataError."""
 
     def identity(self) -> str:
         """A short text that changes when the mask's file does; '' where there is no file to ask."""

@@ -1,0 +1,218 @@
+"""`lungsight data`: describe, convert, draw."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lungsight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lungsight.dataset.description import Classes, Description
+
+app = typer.Typer(no_args_is_help=True)
+
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(metavar="OURS=THEIRS,...", help="Other column names: finding=diagnosis,patient=subject."),
+]
+PathArgument = Annotated[Path, typer.Argument(help="Folder of a data set, or its CSV or JSON file.")]
+
+
+@app.command()
+def describe(
+    path: PathArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    columns: ColumnsOption = None,
+) -> None:
+    """Count images, masks, classes, sources and patients, and list what is wrong.
+
+    Exit code 0: all rows can be used; 1: some cannot; 2: none can, or there is no data set.
+    """
+    from lungsight.dataset import describe as count
+    from lungsight.dataset import read_dataset
+
+    dataset = read_dataset(path, columns=parse_columns(columns))
+    with progress_bar("Opening files") as progress:
+        description = count(dataset, progress)
+    if as_json:
+        print(json.dumps(description.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        _print(description)
+    for problem in description.problems:
+        print(f"{problem.id}: {problem.reason}", file=sys.stderr)
+    if description.problems:
+        raise typer.Exit(1 if description.all.total else 2)
+
+
+@app.command()
+def convert(
+    path: PathArgument,
+    out: Annotated[Path, typer.Argument(help="New folder for images, masks and manifest.csv.")],
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, max=8192, help="Resize to a square of this side; default: as they are."),
+    ] = None,
+    columns: ColumnsOption = None,
+) -> None:
+    """Write any data set as images, 1-bit PNG masks and a manifest.
+
+    Exit code 1: some rows could not be read and were left out.
+    """
+    from lungsight.dataset import read_dataset, write_manifest
+
+    dataset = read_dataset(path, columns=parse_columns(columns))
+    with progress_bar("Converting") as progress:
+        written = write_manifest(dataset, out, size=(size, size) if size else None, progress=progress)
+    broken = [item for item in written.excluded if item.broken]
+    by_rule = len(written.excluded) - len(broken)
+    print(f"{len(written)} images in {out}; {by_rule} excluded by rule, {len(broken)} unusable")
+    for item in broken:
+        print(f"{item.id}: {item.reason}", file=sys.stderr)
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder for images, masks and manifest.csv.")],
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="Images.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Names the set: the same seed draws the same images.")] = 0,
+    shortcut: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="How far the hospital gives COVID-19 away: 0 not at all, 1 wholly."),
+    ] = 1.0,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side in pixels.")] = 256,
+) -> None:
+    """Draw chest X-rays with exact lung masks, to try every command with no download."""
+    from lungsight.dataset.phantom import write_phantoms
+
+    with progress_bar("Drawing") as progress:
+        dataset = write_phantoms(out, count=count, seed=seed, shortcut=shortcut, size=size, progress=progress)
+    covid = sum(row.covid is True for row in dataset.rows)
+    print(f"{len(dataset)} drawn X-rays in {out}, {covid} with COVID-19")
+
+
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """`finding=diagnosis,patient=subject` -> a mapping; None where nothing is given.
+
+    Raises:
+        ConfigError: a part is not OURS=THEIRS, or a column is given twice.
+    """
+    if not text:
+        return None
+    columns: dict[str, str] = {}
+    for part in text.split(","):
+        ours, equals, theirs = (piece.strip() for piece in part.partition("="))
+        if not (ours and equals and theirs):
+            raise ConfigError(
+                f"--columns: {part.strip()!r} is not OURS=THEIRS", hint="Write finding=diagnosis,..."
+            )
+        if ours in columns:
+            raise ConfigError(f"--columns: {ours!r} is given twice")
+        columns[ours] = theirs
+    return columns
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback (done, total) that moves a bar on standard error; silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _print(description: Description) -> None:
+    from rich.console import Console
+
+    # Names come from files: a bracket in them is no markup.
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(f"{description.root} ({description.layout}, {description.fingerprint})", soft_wrap=True)
+    console.print(_table_1(description))
+    if len(description.source) > 1 or "not given" not in description.source:
+        console.print(_by_source(description.covid_by_source))
+    for title, counts in (
+        ("Finding", description.finding),
+        ("View", description.view),
+        ("Sex", description.sex),
+        ("Excluded because of", description.excluded),
+    ):
+        if counts:
+            console.print(_counts(title, counts))
+    patients = description.patients
+    if patients.count:
+        console.print(
+            f"Patients: {patients.count}, {patients.with_covid} of them with COVID-19; images per patient: "
+            f"{patients.images_min} to {patients.images_max}, mean {patients.images_mean:.2f}",
+            soft_wrap=True,
+        )
+    if patients.images_without_patient:
+        console.print(f"Images without a patient id: {patients.images_without_patient} (no split by patient)")
+    if description.problems:
+        console.print(f"Unusable: {len(description.problems)} (not counted above, listed on standard error)")
+
+
+def _table_1(description: Description) -> Table:
+    """The paper's table 1."""
+    every, masked, bare = description.all, description.with_mask, description.without_mask
+    title = (
+        f"total, {_size(description.smallest)} to {_size(description.largest)}" if every.total else "total"
+    )
+    table = _table("Images", "", "images")
+    for name, count in (
+        (title, every.total),
+        ("COVID-19", every.covid),
+        ("not COVID-19", every.not_covid),
+        ("not labelled", every.unlabelled),
+        ("with a lung mask", masked.total),
+        ("with a lung mask, COVID-19", masked.covid),
+        ("with a lung mask, not COVID-19", masked.not_covid),
+        ("without a lung mask, in the table", bare.total),
+        ("excluded by rule", sum(description.excluded.values())),
+    ):
+        optional = name.startswith(("not labelled", "without"))
+        if count or not optional:
+            table.add_row(name, f"{count:,}")
+    return table
+
+
+def _by_source(sources: Mapping[str, Classes]) -> Table:
+    table = _table("Source", "", "images", "COVID-19", "not COVID-19", "not labelled")
+    for name, classes in sources.items():
+        counts = (classes.total, classes.covid, classes.not_covid, classes.unlabelled)
+        table.add_row(name, *(f"{count:,}" for count in counts))
+    return table
+
+
+def _counts(title: str, counts: Mapping[str, int]) -> Table:
+    table = _table(title, "", "images")
+    for name, count in counts.items():
+        table.add_row(name, f"{count:,}")
+    return table
+
+
+def _table(title: str, first: str, *headings: str) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+    table.add_column(first)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _size(size: tuple[int, int] | None) -> str:
+    return f"{size[1]} x {size[0]}" if size else "?"

@@ -1,0 +1,123 @@
+"""Any layout to a manifest with its images and masks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.dataset.manifest import NAME, write_table
+from lungsight.dataset.masks import MaskFile
+from lungsight.dataset.pixels import check_aspect, image_shape
+from lungsight.dataset.table import Dataset, Excluded, Row
+from lungsight.errors import DataError, InputError, OutputError
+from lungsight.files import atomic_write
+from lungsight.preprocess import resize_image, resize_mask, to_bytes
+from lungsight.xray import read_xray
+
+
+def write_manifest(
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Write `images/`, `masks/` (PNG, 1 bit, lung = 1) and `manifest.csv` into a folder.
+
+    Args:
+        dataset: from any layout.
+        out: a new or empty folder.
+        size: (h, w) to resize images (then PNG, 8-bit grey) and masks to; None copies the image files as they
+            are and keeps the masks' size.
+        progress: called with (rows done, rows in all).
+
+    Returns:
+        The new data set. A row that could not be read is in its `excluded`, marked broken, after those of
+        `dataset`; the rest is written.
+
+    Raises:
+        DataError: not one row could be written, or the folder holds something.
+        OutputError: the folder cannot be written.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or next(out.iterdir(), None) is not None):
+        raise OutputError("the folder exists and is not empty", where=out, hint="Choose a new one")
+    rows: list[Row] = []
+    failures: list[Excluded] = []
+    names: set[str] = set()
+    for done, row in enumerate(dataset.rows, 1):
+        try:
+            rows.append(_write_row(row, _file_name(row.id, names), out, size))
+        except (InputError, DataError) as error:
+            failures.append(Excluded(row.id, str(error), row.covid, broken=True))
+        if progress is not None:
+            progress(done, len(dataset))
+    if not rows:
+        reason = failures[0].reason if failures else "the data set has no usable image"
+        raise DataError(f"nothing to write: {reason}", where=dataset.root)
+    write_table(out / NAME, (_record(row, out) for row in rows))
+    return Dataset(out, "manifest", tuple(rows), (*dataset.excluded, *failures))
+
+
+def _write_row(row: Row, name: str, out: Path, size: tuple[int, int] | None) -> Row:
+    # Everything is read before anything is written: a broken mask leaves no orphan image.
+    mask = row.mask.load() if row.mask is not None else None
+    if size is None:
+        shape = image_shape(row.image)
+        image = out / "images" / f"{name}{row.image.suffix.lower()}"
+    else:
+        pixels = read_xray(row.image).pixels
+        shape = (int(pixels.shape[0]), int(pixels.shape[1]))
+        image = out / "images" / f"{name}.png"
+    if mask is not None:
+        check_aspect(shape, (mask.shape[0], mask.shape[1]), row.id)
+    with atomic_write(image) as temporary:
+        if size is None:
+            shutil.copyfile(row.image, temporary)
+        else:
+            _save_png(to_bytes(resize_image(pixels, size)), temporary)
+    written = None
+    if mask is not None:
+        written = MaskFile(out / "masks" / f"{name}.png")
+        with atomic_write(written.path) as temporary:
+            _save_png(mask if size is None else resize_mask(mask, size), temporary)
+    return replace(row, image=image, mask=written)
+
+
+def _save_png(pixels: NDArray[np.uint8] | NDArray[np.bool_], path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path, format="PNG", optimize=False)
+
+
+def _file_name(identity: str, taken: set[str]) -> str:
+    """A name that every file system takes; ids that differ only in odd characters or in case get a number."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", identity).strip("._")[:100] or "image"
+    name, number = plain, 2
+    while name.lower() in taken:
+        name, number = f"{plain}-{number}", number + 1
+    taken.add(name.lower())
+    return name
+
+
+def _record(row: Row, out: Path) -> dict[str, object]:
+    mask = row.mask.path.relative_to(out).as_posix() if isinstance(row.mask, MaskFile) else ""
+    return {
+        "id": row.id,
+        "image": row.image.relative_to(out).as_posix(),
+        "mask": mask,
+        "source": row.source,
+        "original_filename": row.original_filename or row.image.name,
+        "patient": row.patient,
+        "finding": row.finding,
+        "covid": row.covid,
+        "view": row.view,
+        "sex": row.sex,
+        "age": f"{row.age:g}" if row.age is not None else "",
+    }

@@ -1,0 +1,166 @@
+"""What a data set holds: the paper's table 1 for it, counts, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lungsight.dataset.pixels import check_aspect, image_shape
+from lungsight.dataset.table import Dataset, Excluded, Row
+from lungsight.errors import LungsightError
+
+Size = tuple[int, int]
+"""(height, width)."""
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row that cannot be used, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Images by label."""
+
+    total: int
+    covid: int
+    not_covid: int
+    unlabelled: int
+
+    @classmethod
+    def count(cls, entries: Iterable[Row | Excluded]) -> Classes:
+        """Count rows, or what was left out."""
+        labels = Counter(entry.covid for entry in entries)
+        return cls(labels.total(), labels[True], labels[False], labels[None])
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """How many patients, and how many images each has. All 0 where nobody is named."""
+
+    count: int
+    with_covid: int
+    images_min: int
+    images_mean: float
+    images_max: int
+    images_without_patient: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A data set in figures. Faulty rows are in `problems` and in none of the counts."""
+
+    root: str
+    layout: str
+    fingerprint: str
+    all: Classes
+    """Every readable image, those that the rules leave out too."""
+    smallest: Size | None
+    largest: Size | None
+    with_mask: Classes
+    without_mask: Classes
+    """Usable all the same where the task needs no mask."""
+    excluded: Counts
+    """Left out by rule, by reason."""
+    source: Counts
+    finding: Counts
+    view: Counts
+    sex: Counts
+    covid_by_source: dict[str, Classes]
+    """Where one source holds one class only, a score for the class can be a score for the source."""
+    patients: Patients
+    problems: tuple[Problem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> tuple[Problem, ...]:
+    """Everything that makes a row unusable, as far as tables and file headers tell; no pixel is decoded.
+
+    Missing files and bad annotations, images and masks that are none, and masks whose aspect ratio differs
+    from their image's by more than 2 %.
+    """
+    return _inspect(dataset, progress)[1]
+
+
+def describe(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Description:
+    """Count what is there. Opens the header of each image and mask; `progress` gets (images done, in all)."""
+    sizes, problems = _inspect(dataset, progress)
+    faulty = {problem.id for problem in problems}
+    rows = [row for row in dataset.rows if row.id not in faulty]
+    left_out = [item for item in dataset.excluded if not item.broken]
+    by_source = _names(row.source for row in rows)
+    return Description(
+        root=str(dataset.root),
+        layout=dataset.layout,
+        fingerprint=dataset.fingerprint(),
+        all=Classes.count([*rows, *left_out]),
+        smallest=min(sizes, key=_area, default=None),
+        largest=max(sizes, key=_area, default=None),
+        with_mask=Classes.count(row for row in rows if row.mask is not None),
+        without_mask=Classes.count(row for row in rows if row.mask is None),
+        excluded=_names(item.reason for item in left_out),
+        source=by_source,
+        finding=_names(row.finding for row in rows),
+        view=_names(row.view for row in rows),
+        sex=_names(row.sex for row in rows),
+        covid_by_source={
+            name: Classes.count(row for row in rows if (row.source or "not given") == name)
+            for name in by_source
+        },
+        patients=_patients(rows),
+        problems=problems,
+    )
+
+
+def _inspect(
+    dataset: Dataset, progress: Callable[[int, int], None] | None
+) -> tuple[list[Size], tuple[Problem, ...]]:
+    """Sizes of the images that can be opened, and all problems."""
+    problems = [Problem(item.id, item.reason) for item in dataset.excluded if item.broken]
+    sizes: list[Size] = []
+    for done, row in enumerate(dataset.rows, 1):
+        try:
+            size = image_shape(row.image)
+            if row.mask is not None:
+                check_aspect(size, row.mask.shape(), row.id)
+            sizes.append(size)
+        except LungsightError as error:
+            where = f"{error.where}: " if error.where and error.where != row.id else ""
+            problems.append(Problem(row.id, where + error.what))
+        if progress is not None:
+            progress(done, len(dataset))
+    for item in dataset.excluded:
+        if item.image is not None and not item.broken:
+            try:
+                sizes.append(image_shape(item.image))
+            except LungsightError as error:
+                problems.append(Problem(item.id, error.what))
+    return sizes, tuple(problems)
+
+
+def _patients(rows: list[Row]) -> Patients:
+    images = Counter(row.patient for row in rows if row.patient)
+    with_covid = {row.patient for row in rows if row.patient and row.covid}
+    nameless = sum(not row.patient for row in rows)
+    if not images:
+        return Patients(0, 0, 0, 0.0, 0, nameless)
+    mean = images.total() / len(images)
+    return Patients(len(images), len(with_covid), min(images.values()), mean, max(images.values()), nameless)
+
+
+def _names(values: Iterable[str]) -> Counts:
+    """How often each occurs, most frequent first."""
+    return dict(Counter(value or "not given" for value in values).most_common())
+
+
+def _area(size: Size) -> int:
+    return size[0] * size[1]
