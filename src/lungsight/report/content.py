@@ -1,13 +1,16 @@
-"""What the reproduction report is filled with: plain frozen records, arrays and figures, no drawing and no torch."""
+"""What the reproduction report is filled with: frozen records of arrays and figures, no drawing, no torch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lungsight.metrics import Interval
 
 LayerKind = Literal["input", "conv", "pool", "up", "concat", "dropout", "flatten", "dense"]
 
@@ -19,6 +22,26 @@ class Measure:
     value: float
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, interval: Interval) -> Measure:
+        """From what `lungsight.metrics` gives; a bound that could not be computed is left out."""
+        return cls(
+            interval.value,
+            None if math.isnan(interval.low) else interval.low,
+            None if math.isnan(interval.high) else interval.high,
+        )
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The interval, where both ends are known."""
+        if (
+            self.low is None
+            or self.high is None
+            or not (math.isfinite(self.low) and math.isfinite(self.high))
+        ):
+            return None
+        return self.low, self.high
 
 
 @dataclass(frozen=True)
@@ -109,12 +132,17 @@ class CropExample:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of a curve, x rising, with an optional band (same length as y)."""
+    """Points of a curve, x rising, with an optional band.
+
+    Attributes:
+        low, high: ends of the band, at `band_x`, or at `x` where that is None.
+    """
 
     x: NDArray[np.floating[Any]]
     y: NDArray[np.floating[Any]]
     low: NDArray[np.floating[Any]] | None = None
     high: NDArray[np.floating[Any]] | None = None
+    band_x: NDArray[np.floating[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +238,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class HonestRow:
-    """One line of the honest table: the same score, pooled and within the one source that has both classes."""
+    """One line of the honest table: one score, pooled and within the one source that has both classes."""
 
     what: str
     pooled: Measure
@@ -242,7 +270,7 @@ class Reproduction:
 
     Attributes:
         data: name of the data set in words.
-        synthetic: the images are phantoms, so no figure can be compared with the paper's; the report says so first.
+        synthetic: the images are phantoms, so that no figure compares with the paper's; the report says so.
         comparison: the 'paper / ours' table, in order.
         tables: the paper's tables 1 to 5.
         unet, cnn: architectures (figures 3 and 6).
