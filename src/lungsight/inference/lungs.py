@@ -28,6 +28,8 @@ _BRIDGE = 0.35
 """Two lungs are joined where a cut this short, as a share of their height, parts them."""
 _LEAST_LUNG = 0.15
 """A part smaller than this share of the other is no lung."""
+_APART = 0.15
+"""Centres nearer than this share of the width belong to one lung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +143,17 @@ def _by_cut(mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
 def _by_pieces(
     pieces: NDArray[np.int32], kept: NDArray[np.int64], areas: NDArray[np.int32], columns: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """The two largest pieces are the lungs, and what is nearer to one belongs to it."""
-    largest = kept[np.argsort(areas[kept])[::-1][:2]]
-    if len(largest) == 1 or areas[largest[1]] < _LEAST_LUNG * areas[largest[0]]:
-        right = columns[largest[0]] < (pieces.shape[1] - 1) / 2
-        return np.full(pieces.shape, 1 if right else -1, np.float32)
-    first, second = sorted(largest, key=lambda piece: columns[piece])
+    """Part the pieces at the widest gap between their centres; what is nearer to one lung belongs to it."""
+    order = kept[np.argsort(columns[kept])]
+    gaps = np.diff(columns[order])
+    first = order[: int(gaps.argmax()) + 1] if len(gaps) else order
+    second = order[len(first) :]
+    smaller, larger = sorted((areas[first].sum(), areas[second].sum()))
+    if not len(second) or gaps.max() < _APART * pieces.shape[1] or smaller < _LEAST_LUNG * larger:
+        middle = np.average(columns[kept], weights=areas[kept])
+        return np.full(pieces.shape, 1 if middle < (pieces.shape[1] - 1) / 2 else -1, np.float32)
     to_right, to_left = (
-        cv2.distanceTransform((pieces != piece).astype(np.uint8), cv2.DIST_L2, 5) for piece in (first, second)
+        cv2.distanceTransform((~np.isin(pieces, lung)).astype(np.uint8), cv2.DIST_L2, 5)
+        for lung in (first, second)
     )
     return np.asarray(np.clip(to_left - to_right, -1, 1), np.float32)

@@ -1,0 +1,174 @@
+"""Cards and weights on disk: what is accepted, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lungsight.errors import ModelError
+from lungsight.model import Calibration, Card, InputSettings, TrainedOn, load, load_bundle, save
+from tiny_networks import diagnosis_card, gate_card, lungs_card, lungs_onnx, write_bundle
+
+
+def test_a_card_survives_the_disk(tmp_path: Path) -> None:
+    card = diagnosis_card(
+        data=TrainedOn("v7", "0123456789abcdef", 461, 300, ("ieee8023",)),
+        calibration=Calibration(2.0, -0.5, replicates=((1.9, -0.4), (2.1, -0.6)), uncertain=(0.4, 0.6)),
+        recipe='name = "diagnosis"\n',
+        figures={"auroc": {"value": 0.7, "interval": [0.6, 0.8]}},
+        limits=("adults only",),
+        seed=3,
+    )
+    saved = save(tmp_path, card, lungs_onnx())
+    loaded = load(tmp_path / "tiny-diagnosis.json")
+    assert loaded == saved == load(tmp_path / "tiny-diagnosis.onnx")
+    assert loaded.card.calibration == card.calibration
+    assert loaded.card.file == "tiny-diagnosis.onnx"
+    assert len(loaded.card.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("task", "segmentation", "task"),
+        ("threshold", 1.0, "threshold"),
+        ("threshold", True, "threshold"),
+        ("threshold", "0.5", "threshold"),
+        ("name", "../lungs", "name"),
+        ("file", "/etc/passwd", "file"),
+        ("seed", 1.5, "seed"),
+        ("limits", "none", "limits"),
+        ("limits", [1], "limits"),
+        ("figures", [], "figures"),
+        ("input", {"size": [64]}, "input.size"),
+        ("input", {"size": [64, 4]}, "input.size"),
+        ("input", {"size": [64, 64], "grow": 2.0}, "input.grow"),
+        ("input", {"size": [64, 64], "channels": 2}, "input.channels"),
+        ("input", {"size": [64, 64], "preprocessing": "masked"}, "input.preprocessing"),
+        ("input", {"size": [64, 64], "working": [64, 64], "crop": [1, 0, 0, 0]}, "input.size"),
+        ("input", {}, "input.size"),
+        ("input", 3, "input"),
+        ("calibration", {"slope": float("nan")}, "calibration.slope"),
+        ("calibration", {"uncertain": [0.6, 0.4]}, "calibration.uncertain"),
+        ("calibration", {"replicates": [[1, 2, 3]]}, "calibration.replicates"),
+        ("color", "red", "color"),
+        ("format", 2, "format"),
+    ],
+)
+def test_a_bad_card_is_refused_by_name(key: str, value: Any, said: str) -> None:
+    table = {**lungs_card().to_dict(), key: value}
+    with pytest.raises(ModelError, match=said) as caught:
+        Card.from_dict(table, where="some.json")
+    assert caught.value.where == "some.json"
+
+
+def test_a_gate_needs_the_class_frontal() -> None:
+    with pytest.raises(ModelError, match="frontal"):
+        Card.from_dict(gate_card(classes=("a", "b")).to_dict())
+
+
+def test_a_card_that_lacks_a_key_is_refused() -> None:
+    table = lungs_card().to_dict()
+    del table["threshold"]
+    with pytest.raises(ModelError, match="lacks threshold"):
+        Card.from_dict(table)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '"card"', "\xff"])
+def test_a_card_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
+    save(tmp_path, lungs_card(), lungs_onnx())
+    (tmp_path / "tiny-lungs.json").write_text(text, "latin-1")
+    with pytest.raises(ModelError, match=r"tiny-lungs\.json"):
+        load_bundle(tmp_path)
+
+
+def test_changed_weights_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, lungs_card(), lungs_onnx())
+    weights = tmp_path / "tiny-lungs.onnx"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ModelError, match="SHA-256"):
+        load(weights)
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    save(tmp_path, lungs_card(), lungs_onnx())
+    (tmp_path / "tiny-lungs.onnx").rename(tmp_path / "other.onnx")
+    with pytest.raises(ModelError, match="card cannot be read"):
+        load(tmp_path / "other.onnx")
+    with pytest.raises(ModelError, match="weights"):
+        load(tmp_path / "tiny-lungs.json")
+
+
+def test_a_bundle_takes_one_network_a_task(tmp_path: Path) -> None:
+    bundle = load_bundle(write_bundle(tmp_path))
+    assert [model.card.task for model in bundle.models] == ["lungs", "diagnosis", "gate"]
+    save(tmp_path, lungs_card(name="second"), lungs_onnx())
+    with pytest.raises(ModelError, match="second and tiny-lungs"):
+        load_bundle(tmp_path)
+
+
+def test_a_folder_without_lungs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no lung network"):
+        load_bundle(write_bundle(tmp_path, "diagnosis"))
+    with pytest.raises(ModelError, match="no such folder"):
+        load_bundle(tmp_path / "absent")
+
+
+def test_the_fingerprint_follows_weights_and_settings(tmp_path: Path) -> None:
+    first = load_bundle(write_bundle(tmp_path)).fingerprint()
+    assert first == load_bundle(tmp_path).fingerprint()
+    save(tmp_path, lungs_card(threshold=0.4), lungs_onnx())
+    assert load_bundle(tmp_path).fingerprint() != first
+
+
+def test_saving_refuses_what_loading_would(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="threshold"):
+        save(tmp_path, lungs_card(threshold=2.0), lungs_onnx())
+    assert not list(tmp_path.iterdir())
+
+
+def test_calibration_by_hand() -> None:
+    calibration = Calibration(2.0, -1.0, covariance=((0.04, 0.01), (0.01, 0.09)))
+    assert calibration.probability(0.5) == pytest.approx(0.5)
+    # variance at 0.5: 0.04 * 0.25 + 2 * 0.01 * 0.5 + 0.09 = 0.11; 1.96 * sqrt(0.11) = 0.65006
+    assert calibration.interval(0.5) == pytest.approx((0.34297, 0.65703), abs=1e-5)
+    assert calibration.probability(1e6) == 1.0
+    assert calibration.probability(-1e6) == 0.0
+
+
+def test_the_interval_is_that_of_the_replicates() -> None:
+    shifts = [(1.0, step / 100) for step in range(-100, 101)]
+    low, high = Calibration(1.0, 0.0, replicates=tuple(shifts)).interval(0.0) or (0, 0)
+    assert low == pytest.approx(1 / (1 + 2.718281828**0.95), abs=1e-6)
+    assert high == pytest.approx(1 - low)
+    assert Calibration().interval(0.0) is None
+
+
+def test_the_shipped_networks_load() -> None:
+    from importlib import resources
+
+    files = [item.name for item in (resources.files("lungsight") / "weights").iterdir()]
+    if not any(name.endswith(".onnx") for name in files):
+        pytest.skip("no weights ship with this checkout yet")
+    bundle = load_bundle()
+    assert sum(len(model.onnx) for model in bundle.models) < 25 * 2**20
+    for model in bundle.models:
+        card = model.card
+        for text in (
+            card.recipe,
+            card.command,
+            card.licence,
+            card.created,
+            card.data.name,
+            card.data.fingerprint,
+        ):
+            assert text, f"{card.name}'s card leaves something out"
+        assert card.limits
+        assert card.figures
+    assert json.dumps([model.card.to_dict() for model in bundle.models])
+    assert InputSettings(bundle.lungs.card.input.size) == bundle.lungs.card.input
