@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
+import tempfile
 import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gdcm
 import numpy as np
 import pydicom.uid as uid
 import pytest
@@ -64,6 +67,8 @@ def dicom(
             delattr(dataset, word)
         else:
             setattr(dataset, word, value)
+    if syntax == uid.JPEGLosslessSV1:
+        return jpeg_lossless(dicom(pixels, **elements))
     if syntax.is_encapsulated and not dataset.PixelData.startswith(b"\xfe\xff\x00\xe0"):
         dataset.compress(syntax)
     else:
@@ -74,6 +79,26 @@ def dicom(
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def jpeg_lossless(data: bytes) -> bytes:
+    """pydicom does not encode this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.dcm"
+        path.write_bytes(data)
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(path))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return path.read_bytes()
 
 
 def close(pixels: NDArray[Any], expected: NDArray[Any], tolerance: float = 0.02) -> bool:
@@ -348,6 +373,8 @@ SYNTAXES = [
     uid.RLELossless,
     uid.JPEG2000Lossless,
     uid.JPEG2000,
+    uid.JPEGLSLossless,
+    uid.JPEGLosslessSV1,
 ]
 
 
@@ -395,6 +422,13 @@ def test_dicom_compressed_image_larger_than_the_file_says() -> None:
     stream = encode(np.zeros((200, 300), np.uint8), "JPEG2000", no_jp2=True)
     with pytest.raises(InputError, match="compressed image 300 x 200"):
         read_xray(dicom(RAMP, uid.JPEG2000Lossless, PixelData=encapsulate([stream])))
+
+
+def test_decoder_that_ends_its_process_does_not_end_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dicom(syntax=uid.JPEGLosslessSV1)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_xray(data)
 
 
 def test_dicom_rle_bomb_is_refused_before_it_unpacks() -> None:

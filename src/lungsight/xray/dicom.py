@@ -36,6 +36,7 @@ from pydicom.uid import (
 from lungsight.errors import InputError
 from lungsight.xray.base import Limits, XRay, luma
 from lungsight.xray.display import display
+from lungsight.xray.isolated import decode_isolated
 
 WANTED = (
     "SOPClassUID",
@@ -85,7 +86,7 @@ DECODERS = {
     JPEG2000Lossless: "pylibjpeg",
     RLELossless: "pydicom",
 }
-"""Not left to pydicom: on a stream that is cut short GDCM fills up without a word, and others crash."""
+"""Not left to pydicom's choice: on a damaged stream the others fill up without a word, or crash."""
 
 PARSE_ERRORS = (
     OSError,
@@ -301,7 +302,10 @@ def _decode(dataset: Dataset, name: str) -> XRay:
             where=name,
             hint="Save it uncompressed, for example with: gdcmconv --raw IN OUT",
         )
-    values = pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
+    if syntax in DECODERS or not syntax.is_compressed:
+        values = pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
+    else:
+        values = decode_isolated(dataset)
     kind = str(dataset.PhotometricInterpretation)
     notes: tuple[str, ...] = ()
     modality = str(dataset.get("Modality") or "")
