@@ -60,7 +60,7 @@ def test_mask_at_the_original_size(model: Lungsight) -> None:
 
 def test_labels_right_lung_on_the_left_of_the_image(model: Lungsight) -> None:
     result = model(draw_chest())
-    right, left = (np.nonzero(result.labels == side)[1] for side in (1, 2))
+    right, left = (np.nonzero(result.labels == side)[1] for side in (2, 1))
     assert right.max() < 80 < left.min()
     assert result.areas == (len(right), len(left))
     assert result.areas[0] > result.areas[1]
@@ -107,7 +107,7 @@ def test_to_dict_is_one_row_of_plain_values(model: Lungsight) -> None:
     row = model(draw_chest()).to_dict()
     assert row["status"] == "ok"
     assert row["decision"] in ("covid", "not covid", "uncertain")
-    assert row["frontal"] is True
+    assert row["gate"] == "frontal"
     assert (row["height"], row["width"]) == (200, 160)
     assert row["seconds"] > 0
     assert all(isinstance(value, str | int | float | bool | list | None) for value in row.values())
@@ -213,7 +213,7 @@ def test_what_the_gate_refuses_is_not_scored(model: Lungsight) -> None:
     assert result.gate.reason == "looks like: other"
     assert (result.decision, result.probability, result.interval) == ("not scored", None, None)
     row = result.to_dict()
-    assert (row["probability"], row["frontal"], row["reason"]) == (None, False, "looks like: other")
+    assert (row["probability"], row["gate"], row["reason"]) == (None, "not frontal", "looks like: other")
     assert result.mask.any()
 
 

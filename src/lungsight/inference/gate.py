@@ -23,8 +23,13 @@ class Gate:
     """An upright frontal chest X-ray, as far as can be told."""
     score: float | None
     """The gate network's probability of 'frontal', in [0, 1]; None without that network."""
-    reason: str = ""
+    reasons: tuple[str, ...] = ()
     """Why not; empty where `frontal`."""
+
+    @property
+    def reason(self) -> str:
+        """The reasons in one line."""
+        return "; ".join(self.reasons)
 
 
 def judge(
@@ -64,4 +69,4 @@ def judge(
                 f"looks like: {max(others)[1]}" if others else "does not look like a frontal chest X-ray"
             )
     reasons += [flag for flag in (plausibility.NO_LUNGS, plausibility.UPSIDE_DOWN) if flag in flags]
-    return Gate(not reasons, score, "; ".join(reasons))
+    return Gate(not reasons, score, tuple(reasons))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lungsight.preprocess import Frame, bounding_box
 
-RIGHT, LEFT = 1, 2
-"""Values of a label map. The patient's right lung is on the left side of the image."""
+LEFT, RIGHT = 1, 2
+"""The patient's left and right lung in a label map; the right lung is on the left side of the image."""
 
 MATTERS = 0.05
 """A piece smaller than this share of the largest is dropped."""
@@ -55,7 +55,7 @@ class Lungs:
         return _label(self.probability, self.side, self.threshold)
 
     def labels(self, frame: Frame) -> NDArray[np.uint8]:
-        """(H, W) at the size of the file: 0, `RIGHT` or `LEFT`."""
+        """(H, W) at the size of the file: 0, `LEFT` or `RIGHT`."""
         return _label(frame.restore(self.probability), frame.restore(self.side), self.threshold)
 
 
@@ -63,8 +63,8 @@ def _label(
     probability: NDArray[np.float32], side: NDArray[np.float32], threshold: float
 ) -> NDArray[np.uint8]:
     lung = probability > threshold
-    # True and False are 1 and 0: RIGHT, and one more where the left lung is nearer.
-    return lung.view(np.uint8) + (lung & (side < 0)).view(np.uint8)
+    # True and False are 1 and 0: LEFT, and one more where the right lung is nearer.
+    return lung.view(np.uint8) + (lung & (side >= 0)).view(np.uint8)
 
 
 def find(probability: NDArray[np.float32], threshold: float) -> Lungs:

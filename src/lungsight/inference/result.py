@@ -30,7 +30,7 @@ class Result:
     xray: XRay
     """As read: pixels, spacing, notes."""
     labels: NDArray[np.uint8]
-    """(H, W): 0, 1 the patient's right lung (on the left side of the image), 2 the left lung."""
+    """(H, W): 0, 1 the patient's left lung (on the right side of the image), 2 the right lung."""
     gate: Gate
     diagnosis: Diagnosis
     flags: tuple[str, ...]
@@ -94,11 +94,12 @@ class Result:
         return {
             "input": self.name,
             "status": "ok",
-            "decision": self.decision,
+            "error": "",
             "probability": self.probability,
             "low": low,
             "high": high,
-            "frontal": self.gate.frontal,
+            "decision": self.decision,
+            "gate": "frontal" if self.gate.frontal else "not frontal",
             "gate_score": self.gate.score,
             "reason": self.diagnosis.reason,
             "flags": list(self.flags),
@@ -106,8 +107,8 @@ class Result:
             "left_lung_px": self.areas[1],
             "right_lung_mm2": right_mm2,
             "left_lung_mm2": left_mm2,
-            "height": height,
             "width": width,
+            "height": height,
             "format": self.xray.format,
             "view": self.xray.view,
             "notes": list(self.xray.notes),
@@ -133,6 +134,6 @@ class Failure:
         return {
             "input": self.name,
             "status": "failed",
-            "reason": self.reason,
+            "error": self.reason,
             "seconds": round(self.seconds, 4),
         }
