@@ -87,7 +87,8 @@ def _write_row(row: Row, name: str, out: Path, size: tuple[int, int] | None) -> 
         written = MaskFile(out / "masks" / f"{name}.png")
         with atomic_write(written.path) as temporary:
             _save_png(mask if size is None else resize_mask(mask, size), temporary)
-    return replace(row, image=image, mask=written)
+    original = row.original_filename or row.image.name
+    return replace(row, image=image, mask=written, original_filename=original)
 
 
 def _save_png(pixels: NDArray[np.uint8] | NDArray[np.bool_], path: Path) -> None:
@@ -113,7 +114,7 @@ def _record(row: Row, out: Path) -> dict[str, object]:
         "image": row.image.relative_to(out).as_posix(),
         "mask": mask,
         "source": row.source,
-        "original_filename": row.original_filename or row.image.name,
+        "original_filename": row.original_filename,
         "patient": row.patient,
         "finding": row.finding,
         "covid": row.covid,

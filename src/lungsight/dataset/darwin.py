@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lungsight.dataset.masks import IGNORE, LUNG, MAX_PIXELS, PolygonMask, Ring, Shape
-from lungsight.dataset.table import IMAGE_SUFFIXES, Dataset, Excluded, Row, is_covid
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.dataset.masks import IGNORE, LUNG, MAX_PIXELS, Ring, Shape, rasterise
+from lungsight.dataset.table import Dataset, Excluded, Row, is_covid, is_image_file
 from lungsight.errors import DataError
 
 MAX_BYTES = 64 * 2**20
@@ -40,6 +43,29 @@ class Annotation:
     """(H, W), None where the file does not say."""
     shapes: tuple[Shape, ...]
     tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DarwinMask:
+    """The outlines of one annotation file on an image of `size` (H, W).
+
+    They are read again for each mask: those of a whole data set would fill hundreds of megabytes.
+    """
+
+    path: Path
+    size: tuple[int, int]
+
+    def semantic(self) -> NDArray[np.uint8]:
+        """(H, W) with 0 background, 127 ignore, 255 lung; raises DataError."""
+        return rasterise(read_annotation(self.path).shapes, self.size)
+
+    def load(self) -> NDArray[np.bool_]:
+        """(H, W) bool: lung, less the ignored parts; raises DataError."""
+        return np.asarray(self.semantic() == LUNG)
+
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.size
 
 
 def annotation_folder(path: Path) -> Path | None:
@@ -266,7 +292,7 @@ def _entry(identity: str, annotation: Annotation, images: _Images) -> Row | Excl
     return Row(
         id=identity,
         image=image,
-        mask=PolygonMask(annotation.path, size, annotation.shapes),
+        mask=DarwinMask(annotation.path, size),
         source=source,
         patient=f"{source}-{patient}" if source and patient else patient,
         finding="COVID-19" if covid else "/".join(findings),
@@ -294,7 +320,7 @@ class _Images:
         self._files = sorted(
             file
             for file in folder.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES
+            if is_image_file(file)
             and not any("mask" in part.lower() for part in file.relative_to(folder).parts[:-1])
         )
         self._named: dict[str, list[Path]] = defaultdict(list)

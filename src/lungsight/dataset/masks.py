@@ -1,4 +1,4 @@
-"""Lung masks from files: a PNG, or polygons drawn by an annotator."""
+"""Lung masks: from an image file, and drawn from outlines."""
 
 from __future__ import annotations
 
@@ -63,10 +63,6 @@ class MaskFile:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"the mask cannot be read: {_reason(error)}", where=self.path) from error
 
-    def identity(self) -> str:
-        """Name and size of the file."""
-        return f"{self.path.name}:{self.path.stat().st_size}" if self.path.exists() else self.path.name
-
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -75,31 +71,6 @@ class Shape:
     value: int
     """`LUNG` or `IGNORE`."""
     rings: tuple[Ring, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PolygonMask:
-    """The shapes of one annotation file on an image of `size` (H, W)."""
-
-    path: Path
-    size: tuple[int, int]
-    shapes: tuple[Shape, ...]
-
-    def semantic(self) -> NDArray[np.uint8]:
-        """(H, W) with 0 background, 127 ignore, 255 lung: lungs first, ignored parts over them."""
-        return rasterise(self.shapes, self.size)
-
-    def load(self) -> NDArray[np.bool_]:
-        """(H, W) bool: lung, less the ignored parts."""
-        return np.asarray(self.semantic() == LUNG)
-
-    def shape(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.size
-
-    def identity(self) -> str:
-        """Name and size of the annotation file."""
-        return f"{self.path.name}:{self.path.stat().st_size}" if self.path.exists() else self.path.name
 
 
 def rasterise(shapes: Sequence[Shape], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -114,6 +114,7 @@ def image_shape(path: Path) -> tuple[int, int]:
 
     Raises:
         InputError: it is no image.
+        DataError: its header is damaged.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -180,7 +181,8 @@ def _decode(
 def _cache_name(dataset: Dataset, size: tuple[int, int]) -> str:
     times = hashlib.sha256()
     for row in dataset.rows:
-        times.update(f"{row.id}:{row.image.stat().st_mtime_ns if row.image.exists() else 0}\n".encode())
+        changed = [path.stat().st_mtime_ns if path.exists() else 0 for path in row.files()]
+        times.update(f"{row.id}:{changed}\n".encode())
     return f"{dataset.fingerprint()}-{times.hexdigest()[:8]}-{size[0]}x{size[1]}-v{_FORMAT}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lungsight.dataset.masks import MaskFile
-from lungsight.dataset.table import IMAGE_SUFFIXES, Dataset, Excluded, Row
+from lungsight.dataset.table import Dataset, Excluded, Row, is_image_file
 from lungsight.errors import DataError
 
 _SUFFIXES = ("_mask", "-mask", "_semantic", "-semantic")
@@ -20,11 +20,11 @@ def find_masks(path: Path) -> tuple[list[Path], list[Path]] | None:
         masks = [file for folder in masked for file in folder.iterdir() if file.suffix.lower() == ".png"]
         images_folder = path / "images"
         places = [images_folder] if images_folder.is_dir() else [path, *(set(folders) - set(masked))]
-        images = [file for folder in places for file in folder.iterdir() if _is_image(file)]
+        images = [file for folder in places for file in folder.iterdir() if is_image_file(file)]
     else:
         files = [file for folder in (path, path / "images") if folder.is_dir() for file in folder.iterdir()]
         masks = [file for file in files if file.suffix.lower() == ".png" and _stem(file) != file.stem]
-        images = [file for file in files if _is_image(file) and file not in masks]
+        images = [file for file in files if is_image_file(file) and file not in masks]
     return (sorted(images), sorted(masks)) if masks else None
 
 
@@ -74,10 +74,6 @@ def _stem(file: Path) -> str:
         if file.stem.lower().endswith(suffix):
             return file.stem[: -len(suffix)]
     return file.stem
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_blank(path: Path) -> bool:

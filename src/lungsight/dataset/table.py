@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether a folder's entry is to be taken as an image: by its suffix, and not a hidden file or a folder."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
 class MaskSource(Protocol):
     """Where a lung mask comes from: a PNG, or the polygons of an annotation file."""
 
@@ -28,8 +33,9 @@ class MaskSource(Protocol):
     def shape(self) -> tuple[int, int]:
         """(H, W), without decoding the pixels; raises DataError."""
 
-    def identity(self) -> str:
-        """A short text that changes when the mask's file does; '' where there is no file to ask."""
+    @property
+    def path(self) -> Path:
+        """The file that holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,10 @@ class Row:
     sex: str = ""
     age: float | None = None
     original_filename: str = ""
+
+    def files(self) -> tuple[Path, ...]:
+        """What the row's pixels come from: the image, and the file with its mask."""
+        return (self.image,) if self.mask is None else (self.image, self.mask.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +95,8 @@ class Dataset:
         """SHA-256 over the rows (ids, labels, names and sizes of files), 16 hex digits."""
         digest = hashlib.sha256()
         for row in self.rows:
-            size = row.image.stat().st_size if row.image.exists() else -1
-            mask = row.mask.identity() if row.mask else ""
-            fields = (row.id, row.image.name, size, mask, row.source, row.patient, row.finding, row.covid)
+            files = [(path.name, path.stat().st_size if path.exists() else -1) for path in row.files()]
+            fields = (row.id, files, row.source, row.patient, row.finding, row.covid)
             digest.update("\x1f".join(map(str, fields)).encode() + b"\n")
         return digest.hexdigest()[:16]
 
