@@ -175,7 +175,7 @@ def test_sources_are_read_only_as_far_as_needed(model: Lungsight) -> None:
     for _ in range(8):
         next(stream)
     assert taken <= 8 + 2 * 4
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lungsight-decode")]
 
 

@@ -7,6 +7,10 @@ import sys
 import typer
 
 from lungsight.cli import data
+from lungsight.cli.evaluate import evaluate
+from lungsight.cli.predict import predict
+from lungsight.cli.reproduce import reproduce
+from lungsight.cli.train import train
 from lungsight.errors import LungsightError
 
 app = typer.Typer(
@@ -16,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for command in (predict, train, evaluate, reproduce):
+    app.command()(command)
 app.add_typer(data.app, name="data", help="Describe, convert and draw data sets.")
 
 

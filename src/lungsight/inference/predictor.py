@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,9 @@ class Lungsight:
         """
         return self._predict([self._read(source, name)])[0]
 
-    def predict_many(self, sources: Iterable[Source], *, batch: int = 8) -> Iterator[Result | Failure]:
+    def predict_many(
+        self, sources: Iterable[Source], *, batch: int = 8
+    ) -> Generator[Result | Failure, None, None]:
         """Predict any number of X-rays, in their order; one that cannot be read gives a `Failure`.
 
         Decoding runs in threads ahead of the networks. At any time about two batches are in memory, so that
@@ -108,7 +110,7 @@ class Lungsight:
             raise ConfigError(f"a batch needs at least one X-ray, not {batch}")
         return self._stream(iter(sources), batch)
 
-    def _stream(self, sources: Iterator[Source], batch: int) -> Iterator[Result | Failure]:
+    def _stream(self, sources: Iterator[Source], batch: int) -> Generator[Result | Failure, None, None]:
         workers = self.threads or os.cpu_count() or 1
         waiting: deque[Future[_Item | Failure]] = deque()
         ready: list[_Item | Failure] = []
