@@ -128,7 +128,9 @@ class Recipe:
 def recipe_names() -> tuple[str, ...]:
     """Names of the shipped recipes."""
     folder = resources.files("lungsight") / "recipes"
-    return tuple(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
+    return tuple(
+        sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    )
 
 
 def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> Recipe:
@@ -161,7 +163,9 @@ def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> Recip
 def _parse_setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"{text!r} is not a setting", hint="Write it as section.name=value, e.g. training.epochs=3")
+        raise ConfigError(
+            f"{text!r} is not a setting", hint="Write it as section.name=value, e.g. training.epochs=3"
+        )
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -20,7 +20,9 @@ NETWORKS: dict[str, Any] = {
 }
 
 
-def build(name: str, *, width: float = 1.0, channels: int = 3, size: tuple[int, int] | None = None) -> nn.Module:
+def build(
+    name: str, *, width: float = 1.0, channels: int = 3, size: tuple[int, int] | None = None
+) -> nn.Module:
     """Make a network with fresh weights (drawn from torch's global generator).
 
     Args:

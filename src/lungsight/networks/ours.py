@@ -50,7 +50,9 @@ class LungUNet(nn.Module):
             previous = count
         self.merge = nn.ModuleList()
         for count in filters[-2::-1]:
-            self.merge.append(nn.Sequential(ConvolutionUnit(previous + count, count), ConvolutionUnit(count, count)))
+            self.merge.append(
+                nn.Sequential(ConvolutionUnit(previous + count, count), ConvolutionUnit(count, count))
+            )
             previous = count
         self.last = nn.Sequential(nn.Conv2d(previous, 4, 1), nn.PixelShuffle(2))
 

@@ -1,0 +1,54 @@
+"""`lungsight reproduce`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lungsight.cli.train import DataOption, Reporter, clock, command_line, need_training
+
+
+def reproduce(
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the report and its runs.")],
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0.5, help="Minutes: width and epochs are fitted to them. Default: the paper's own."),
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(min=0.01, max=4, help="Width of both networks; 1.0 is the paper's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every run.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
+    ] = None,
+) -> None:
+    """Do the whole paper: data, both networks, every table and figure, in one report.
+
+    Stopped, the same command goes on where it was.
+    """
+    need_training()
+    from lungsight.cli.data import parse_columns
+    from lungsight.dataset import read_dataset
+    from lungsight.reproduce import reproduce as run
+
+    begun = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"[{clock(time.monotonic() - begun)}] {line}", file=sys.stderr, flush=True)
+
+    path = run(
+        read_dataset(data, columns=parse_columns(columns)),
+        out,
+        minutes=budget,
+        width=width,
+        seed=seed,
+        tell=tell,
+        listener=Reporter(),
+        command=command_line(),
+    )
+    print(f"{path} after {clock(time.monotonic() - begun)}. Research use only, not for diagnosis.")
