@@ -148,9 +148,9 @@ class _Run:
                     self._note(writing.popleft().result())
 
     def _inputs(self, problems: list[InputError]) -> Iterator[tuple[Path, PurePath]]:
-        own = self.folder.resolve()
+        own = [self.folder.resolve() / name for name in ("masks", "overlays")]
         for found in find_inputs(self.paths, recursive=self.recursive, problems=problems):
-            if not found.path.resolve().is_relative_to(own):
+            if not any(map(found.path.resolve().is_relative_to, own)):
                 yield found.path, found.relative
 
     def _sources(self, stems: deque[PurePath]) -> Iterator[Path]:

@@ -1,0 +1,209 @@
+"""`lungsight predict`, end to end, with tiny networks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from lungsight.batch import Progress, predict
+from lungsight.cli import app
+from lungsight.errors import LungsightError
+from lungsight.model import save
+from tiny_networks import draw_chest, lungs_card, lungs_onnx, write_bundle
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three X-rays, two of one name in different folders, and two broken files."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b.jpg", "sub/a.png")):
+        cv2.imwrite(str(tmp_path / "in" / name), draw_chest(200 + number, 160, seed=number))
+    (tmp_path / "in" / "cut.png").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:500])
+    (tmp_path / "in" / "empty.dcm").write_bytes(b"")
+    return tmp_path / "in"
+
+
+def run(networks: Path, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(
+        app, ["predict", *map(str, arguments), "--model", str(networks), "--threads", "1"]
+    )
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "results.csv").open(newline="") as file:
+        return {Path(row["input"]).as_posix(): row for row in csv.DictReader(file)}
+
+
+def test_a_folder_with_broken_files(networks: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(networks, folder, "--out", out)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0] == "Research use only, not for diagnosis."
+    assert "cut.png" in result.stderr
+    assert "empty" in result.stderr
+    table = rows(out)
+    assert [row["status"] for row in table.values()].count("ok") == 3
+    first, second = (table[(folder / name).as_posix()] for name in ("a.png", "sub/a.png"))
+    assert first["mask"] != second["mask"]
+    assert first["gate"] == "frontal"
+    assert 0 < float(first["low"]) < float(first["probability"]) < float(first["high"]) < 1
+    failed = table[(folder / "empty.dcm").as_posix()]
+    assert (failed["status"], failed["probability"]) == ("failed", "")
+    mask = cv2.imread(str(out / second["mask"]), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (202, 160)
+    assert set(np.unique(mask)) == {0, 255}
+    assert int((mask > 0).sum()) == int(second["right_lung_px"]) + int(second["left_lung_px"])
+    assert cv2.imread(str(out / second["overlay"])).shape == (202, 160, 3)
+    records = json.loads((out / "results.json").read_text())
+    assert len(records) == 5
+    assert "a.png" in (out / "contact.html").read_text()
+
+
+def test_all_good_is_0_and_nothing_done_is_2(networks: Path, folder: Path, tmp_path: Path) -> None:
+    assert run(networks, folder / "a.png", "--out", tmp_path / "1").exit_code == 0
+    assert run(networks, folder / "cut.png", "--out", tmp_path / "2").exit_code == 2
+    absent = run(networks, tmp_path / "absent.png", "--out", tmp_path / "3")
+    assert absent.exit_code == 2
+    assert "absent.png: there is no such file" in absent.stderr
+    assert run(networks, "--out", tmp_path / "4").exit_code == 2
+
+
+def test_options_choose_what_is_written(networks: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(networks, folder, "--out", out, "--labels", "--no-overlay", "--no-recursive", "--json")
+    summary = json.loads(result.stdout)
+    assert summary["predicted"] == 2
+    assert [Path(one["input"]).name for one in summary["failed"]] == ["cut.png", "empty.dcm"]
+    row = rows(out)[(folder / "a.png").as_posix()]
+    labels = cv2.imread(str(out / row["mask"]), cv2.IMREAD_UNCHANGED)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert np.nonzero(labels == 2)[1].mean() < np.nonzero(labels == 1)[1].mean()
+    assert row["overlay"] == ""
+    assert not (out / "overlays").exists()
+
+
+def test_threshold_decides(networks: Path, folder: Path, tmp_path: Path) -> None:
+    run(networks, folder / "a.png", "--out", tmp_path / "1", "--threshold", "0.0001")
+    assert rows(tmp_path / "1")[(folder / "a.png").as_posix()]["decision"] == "covid"
+    bad = run(networks, folder / "a.png", "--out", tmp_path / "2", "--threshold", "7")
+    assert isinstance(bad.exception, LungsightError)
+    assert not (tmp_path / "2").exists()
+
+
+def test_resume_does_only_what_is_left(networks: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(networks, folder / "a.png", folder / "cut.png", "--out", out)
+    before = (out / "masks" / "a.png").stat().st_mtime_ns
+    cv2.imwrite(str(folder / "cut.png"), draw_chest(seed=9))
+    result = run(networks, folder, "--out", out, "--resume", "--json")
+    summary = json.loads(result.stdout)
+    assert (summary["skipped"], summary["predicted"], len(summary["failed"])) == (1, 3, 1)
+    assert (out / "masks" / "a.png").stat().st_mtime_ns == before
+    assert len(rows(out)) == 5
+    again = run(networks, folder, "--out", out, "--resume", "--json")
+    assert json.loads(again.stdout)["predicted"] == 0
+
+
+def test_resume_refuses_other_networks(networks: Path, folder: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    run(networks, folder / "a.png", "--out", out)
+    save(other, lungs_card(threshold=0.4), lungs_onnx())
+    result = run(other, folder, "--out", out, "--resume")
+    assert isinstance(result.exception, LungsightError)
+    assert "other networks" in str(result.exception)
+
+
+def test_the_results_are_no_inputs(networks: Path, folder: Path) -> None:
+    for _ in range(2):
+        run(networks, folder, "--out", folder / "out")
+    assert len(rows(folder / "out")) == 5
+
+
+def test_inputs_are_left_as_they_are(networks: Path, folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    run(networks, folder, "--out", folder)
+    assert len(rows(folder)) == 5
+    assert all(path.read_bytes() == data for path, data in before.items())
+
+
+def test_a_folder_that_may_not_be_written(networks: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run(networks, folder, "--out", tmp_path / "file" / "out")
+    assert isinstance(result.exception, LungsightError)
+    assert result.exception.exit_code == 2
+    assert "cannot be written" in str(result.exception)
+
+
+def test_without_networks_it_says_what_to_do(folder: Path, tmp_path: Path) -> None:
+    result = run(tmp_path / "absent", folder, "--out", tmp_path / "out")
+    assert isinstance(result.exception, LungsightError)
+    assert "lungsight export" in str(result.exception)
+
+
+def test_rows_come_as_they_are_done_and_survive_a_stop(networks: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), draw_chest(seed=number))
+    out = tmp_path / "out"
+
+    def stop(progress: Progress) -> None:
+        assert len(rows(out)) == progress.done
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    from lungsight import load_model
+
+    model = load_model(networks, threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        predict(tmp_path, out, model=model, batch=2, listener=stop)
+    done = len(rows(out))
+    assert 3 <= done < 12
+    assert len(json.loads((out / "results.json").read_text())) == done
+    summary = predict(tmp_path, out, model=model, resume=True)
+    assert (summary.skipped, summary.predicted) == (done, 12 - done)
+    assert len(rows(out)) == 12
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_says_how_to_go_on(networks: Path, tmp_path: Path) -> None:
+    picture = cv2.imencode(".png", draw_chest(900, 800))[1].tobytes()
+    for number in range(300):
+        (tmp_path / f"{number:03}.png").write_bytes(picture)
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", "from lungsight.cli import main; main()", "predict", str(tmp_path)]
+    process = subprocess.Popen(
+        [*command, "--out", str(out), "--model", str(networks), "--threads", "1"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not (out / "masks").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    assert 0 < len(rows(out)) < 300
+
+
+def test_help_begins_with_the_notice() -> None:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", CliRunner().invoke(app, ["predict", "--help"]).stdout)
+    assert "Research use only, not for diagnosis" in " ".join(text.split())

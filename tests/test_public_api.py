@@ -1,0 +1,81 @@
+"""The names that users import, and how quickly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import lungsight
+
+HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "pydicom", "cv2", "onnxruntime", "numpy", "PIL")
+
+
+def _run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_all_is_what_it_says() -> None:
+    assert lungsight.__all__ == [
+        "LungsightError",
+        "__version__",
+        "load_model",
+        "predict",
+        "read_dataset",
+        "read_xray",
+    ]
+    for name in lungsight.__all__:
+        assert getattr(lungsight, name) is not None
+        assert name in dir(lungsight)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    assert tomllib.loads(project.read_text())["project"]["version"] == lungsight.__version__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        lungsight.nothing  # noqa: B018
+
+
+def test_import_loads_nothing_heavy() -> None:
+    loaded = _run(f"import sys, lungsight; print([m for m in {HEAVY} if m in sys.modules])")
+    assert loaded == "[]"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['lungsight', '--help']\n"
+        "from lungsight.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    text = _run(code)
+    assert text.endswith("[]")
+    assert "not for diagnosis" in text.splitlines()[3] + text.splitlines()[2]
+
+
+def test_prediction_needs_only_the_base_install(tmp_path: Path) -> None:
+    """With the optional packages made impossible to import, an X-ray is still predicted."""
+    if find_spec("onnx") is None:
+        pytest.skip("onnx is not installed: it makes the networks of this test")
+    from tiny_networks import write_bundle
+
+    write_bundle(tmp_path)
+    code = f"""
+import sys
+for name in ("torch", "pandas", "matplotlib", "sklearn", "scipy", "onnx", "lightning", "monai", "fastapi", "ray"):
+    sys.modules[name] = None
+import numpy as np
+from lungsight import load_model
+result = load_model({str(tmp_path)!r})(np.tile(np.arange(0, 256, 2, np.uint8), (128, 1)))
+print(result.mask.shape)
+"""
+    assert _run(code) == "(128, 128)"
