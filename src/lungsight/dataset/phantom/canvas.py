@@ -122,12 +122,18 @@ class Canvas:
             soft: blur in body units.
             levels: brightness of each outline, 0 to 255; all 255 when absent.
         """
-        filled = np.zeros((self.size, self.size), np.uint8)
+        # An anti-aliased edge is a pixel wide, which would thicken the bones of a small picture.
+        side = self.size * max(1, round(256 / self.size))
+        filled = np.zeros((side, side), np.uint8)
         polygons = list(outlines)
-        corners = np.round((self.project(np.concatenate(polygons)) * self.size - 0.5) * 2**_SHIFT)
+        corners = np.round((self.project(np.concatenate(polygons)) * side - 0.5) * 2**_SHIFT)
         pieces = np.split(corners.astype(np.int32), np.cumsum([len(outline) for outline in polygons])[:-1])
         for piece, level in zip(pieces, levels or [255] * len(pieces), strict=True):
             cv2.fillPoly(filled, [piece], level, cv2.LINE_AA, _SHIFT)
+        if side != self.size:
+            filled = np.asarray(
+                cv2.resize(filled, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8
+            )
         return blur(np.asarray(filled / np.float32(255), np.float32), soft * self.unit)
 
     def inward(self, coverage: Floats, depth: float) -> Floats:
