@@ -166,7 +166,7 @@ def write_results_json(path: str | Path, table: str | Path) -> None:
 
 def _whole_lines(file: Any) -> Iterator[str]:
     """Lines that end; the one a killed run left does not."""
-    return (line for line in file if line.endswith("\n"))
+    return (line for line in file if line.endswith(("\n", "\r")))
 
 
 def _to_cell(value: Any) -> str:
