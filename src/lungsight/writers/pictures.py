@@ -62,7 +62,7 @@ def overlay(
             ) * np.float32(alpha)
             canvas[region] = tinted.astype(np.uint8)
         outlines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, outlines, -1, colour, width, cv2.LINE_AA)
+        cv2.drawContours(canvas, outlines, -1, colour, width)
     return np.asarray(canvas, np.uint8)
 
 
