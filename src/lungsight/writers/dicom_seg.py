@@ -69,9 +69,9 @@ def write_dicom_seg(
         side = highdicom.sr.CodedConcept(code, "SCT", meaning)
         segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
         segments.append(segment)
-    spacing = image.get("PixelSpacing") or image.get("ImagerPixelSpacing")
-    # A projection has no thickness; readers look for the (empty) element all the same.
-    measures = highdicom.PixelMeasuresSequence(spacing, slice_thickness=None) if spacing else None
+    # Pixel measures are optional beside the reference to the source, and highdicom would write them without the
+    # thickness that a projection lacks and its own reader asks for.
+    image.pop("PixelSpacing", None)
     try:
         segmentation = highdicom.seg.Segmentation(
             source_images=[image],
@@ -86,7 +86,6 @@ def write_dicom_seg(
             manufacturer_model_name="Lungsight",
             software_versions=__version__,
             device_serial_number="0",
-            pixel_measures=measures,
             content_label="LUNGS",
             content_description="Lungs, research use only",
             series_description="Lungs (Lungsight, research use only)",
