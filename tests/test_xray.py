@@ -19,8 +19,9 @@ import pydicom.uid as uid
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 
 from lungsight.errors import InputError
@@ -422,6 +423,18 @@ def test_dicom_compressed_image_larger_than_the_file_says() -> None:
     stream = encode(np.zeros((200, 300), np.uint8), "JPEG2000", no_jp2=True)
     with pytest.raises(InputError, match="compressed image 300 x 200"):
         read_xray(dicom(RAMP, uid.JPEG2000Lossless, PixelData=encapsulate([stream])))
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEGLosslessSV1], ids=lambda s: s.keyword)
+def test_dicom_stream_cut_short_inside_a_whole_file(syntax: uid.UID) -> None:
+    noise = np.random.default_rng(3).integers(0, 4096, (64, 64)).astype(np.uint16)
+    dataset = dcmread(io.BytesIO(dicom(noise, syntax)))
+    (stream,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([stream[: len(stream) // 2]])
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    with pytest.raises(InputError, match="cut short"):
+        read_xray(buffer.getvalue())
 
 
 def test_decoder_that_ends_its_process_does_not_end_ours(monkeypatch: pytest.MonkeyPatch) -> None:

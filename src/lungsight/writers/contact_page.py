@@ -110,7 +110,9 @@ function card(entry) {
   } else {
     frame.textContent = "no picture";
   }
-  line(item, entry.name);
+  // The whole path is in the tooltip.
+  line(item, entry.name.split(/[\\/]/).slice(-2).join("/"));
+  item.title = entry.name;
   line(item, entry.error, "warn");
   if (entry.gate === "not frontal") line(item, "not a frontal chest X-ray", "warn");
   if (entry.p !== null) {

@@ -249,6 +249,10 @@ def _check_stream(dataset: Dataset, rows: int, columns: int, name: str) -> None:
                 "the DICOM file contradicts itself: its RLE data are longer than its image", where=name
             )
         return
+    if (
+        stream[:2] == b"\xff\xd8" and b"\xff\xd9" not in stream[-64:]
+    ):  # without its end mark; GDCM would not tell
+        raise InputError("the DICOM file is damaged: its compressed image is cut short", where=name)
     size = stream_size(stream)
     if size is not None and size != (rows, columns):
         raise InputError(
