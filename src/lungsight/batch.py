@@ -16,6 +16,7 @@ from lungsight import __version__
 from lungsight.errors import InputError, OutputError
 from lungsight.files import write_json
 from lungsight.inference import Failure, Lungsight, Result, load_model
+from lungsight.writers.contact import entries_of, write_contact_sheet
 from lungsight.writers.naming import OutputNames
 from lungsight.writers.pictures import overlay, write_mask, write_picture
 from lungsight.writers.results import ResultRow, ResultsTable, write_results_json
@@ -96,6 +97,7 @@ def predict(
         finally:
             # Also after Ctrl-C or a full disk: what is done can be looked at.
             write_results_json(folder / RECORDS, folder / TABLE)
+            write_contact_sheet(folder / SHEET, entries_of(folder / TABLE))
     return Summary(
         folder,
         run.predicted,

@@ -40,6 +40,11 @@ class Session:
             raise self.broken(f"the network does not run: {_first_line(error)}") from error
         return dict(zip(names, values, strict=True))
 
+    @property
+    def input_name(self) -> str:
+        """Name of the network's one input; raises ModelError as `run` does."""
+        return str(self._open().get_inputs()[0].name)
+
     def _open(self) -> Any:
         with self._lock:
             if self._session is None:
