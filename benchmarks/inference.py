@@ -316,7 +316,8 @@ def low_precision(model: Lungsight, files: list[Path], scratch: Path) -> dict[st
         for path in files[:48]
     ]
     source, target = scratch / "float.onnx", scratch / "int8.onnx"
-    source.write_bytes(model.bundle.lungs.onnx)
+    (scratch / "plain.onnx").write_bytes(model.bundle.lungs.onnx)
+    quantization.quant_pre_process(str(scratch / "plain.onnx"), str(source), skip_symbolic_shape=True)
     name = Session(model.bundle.lungs, 1).input_name
 
     class Images(quantization.CalibrationDataReader):

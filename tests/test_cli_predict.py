@@ -99,6 +99,14 @@ def test_options_choose_what_is_written(networks: Path, folder: Path, tmp_path: 
     assert not (out / "overlays").exists()
 
 
+def test_a_large_x_ray_gets_a_smaller_overlay(networks: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "large.png"), draw_chest(4099, 1000))
+    out = tmp_path / "out"
+    assert run(networks, tmp_path / "large.png", "--out", out).exit_code == 0
+    assert cv2.imread(str(out / "masks" / "large.png"), cv2.IMREAD_UNCHANGED).shape == (4099, 1000)
+    assert cv2.imread(str(out / "overlays" / "large.jpg")).shape == (1367, 334, 3)
+
+
 def test_threshold_decides(networks: Path, folder: Path, tmp_path: Path) -> None:
     run(networks, folder / "a.png", "--out", tmp_path / "1", "--threshold", "0.0001")
     assert rows(tmp_path / "1")[(folder / "a.png").as_posix()]["decision"] == "covid"

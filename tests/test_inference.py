@@ -156,6 +156,21 @@ def test_a_broken_file_does_not_stop_the_rest(model: Lungsight, tmp_path: Path) 
     assert all(one.reason and one.to_dict()["status"] == "failed" for one in failures)
 
 
+def test_an_unexpected_error_of_a_decoder_is_a_failure_too(
+    model: Lungsight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(source: Any, **_: Any) -> XRay:
+        if source == "bad":
+            raise MemoryError("too large")
+        return XRay(draw_chest(), source, "PNG", 8)
+
+    monkeypatch.setattr("lungsight.inference.predictor.read_xray", read)
+    first, second = model.predict_many(["bad", "good"])
+    assert isinstance(first, Failure)
+    assert "MemoryError: too large" in first.reason
+    assert isinstance(second, Result)
+
+
 def test_nothing_gives_nothing(model: Lungsight) -> None:
     assert list(model.predict_many([])) == []
     with pytest.raises(ConfigError):

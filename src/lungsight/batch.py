@@ -16,6 +16,7 @@ from lungsight import __version__
 from lungsight.errors import InputError, OutputError
 from lungsight.files import write_json
 from lungsight.inference import Failure, Lungsight, Result, load_model
+from lungsight.preprocess import resize_image
 from lungsight.writers.contact import entries_of, write_contact_sheet
 from lungsight.writers.naming import OutputNames
 from lungsight.writers.pictures import overlay, write_mask, write_picture
@@ -23,6 +24,9 @@ from lungsight.writers.results import ResultRow, ResultsTable, write_results_jso
 from lungsight.xray import find_inputs
 
 TABLE, RECORDS, SHEET, SETTINGS = "results.csv", "results.json", "contact.html", "run.json"
+
+OVERLAY_SIDE = 2048
+"""Larger X-rays get a smaller overlay: it is there to be looked at. Masks keep the size of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,12 @@ class _Run:
         picture = ""
         if self.overlays:
             picture = (PurePath("overlays") / f"{stem}.jpg").as_posix()
-            write_picture(self.folder / picture, overlay(one.xray.pixels, one.labels))
+            step = -(-max(one.xray.shape) // OVERLAY_SIDE)
+            small = one.labels[::step, ::step]
+            height, width = small.shape
+            write_picture(
+                self.folder / picture, overlay(resize_image(one.xray.pixels, (height, width)), small)
+            )
         return dataclasses.replace(_row(one), mask=mask.as_posix(), overlay=picture)
 
     def _note(self, row: ResultRow) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.errors import ConfigError, InputError
+from lungsight.errors import ConfigError, InputError, LungsightError
 from lungsight.inference import gate, lungs, plausibility
 from lungsight.inference.diagnosis import Diagnosis, decide, prepare
 from lungsight.inference.result import Failure, Result
@@ -146,11 +146,13 @@ class Lungsight:
         start = time.perf_counter()
         try:
             return self._read(source, None)
-        except (InputError, MemoryError) as error:
+        except Exception as error:  # whatever a decoder makes of a broken file, the rest goes on
             name = str(source) if isinstance(source, str | Path) else type(source).__name__
-            if isinstance(error, MemoryError):
-                error = InputError("there is not enough memory to read it", where=name)
-            return Failure(error.where or name, error, time.perf_counter() - start)
+            if isinstance(error, LungsightError):
+                known: LungsightError = error
+            else:
+                known = InputError(f"cannot be read ({type(error).__name__}: {error})", where=name)
+            return Failure(known.where or name, known, time.perf_counter() - start)
 
     def _read(self, source: Source, name: str | None) -> _Item:
         start = time.perf_counter()
