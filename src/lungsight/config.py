@@ -34,7 +34,9 @@ class DataSettings:
     """What a network is shown."""
 
     size: tuple[int, int] = (256, 256)
-    """(h, w) to which every image is resized."""
+    """(h, w) of what the network is shown, before the crop."""
+    working: tuple[int, int] = (0, 0)
+    """(h, w) to which every image is resized first, where the view `lungs` cuts a part out of it; 0, 0: `size`."""
     channels: Literal[1, 3] = 3
     """3: the grey image three times, as the paper's RGB input; 1: grey."""
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -43,6 +45,11 @@ class DataSettings:
     """whole: the image; masked: 0 outside the lungs; lungs: masked, cut to the lungs' box, grey levels of their own."""
     grow: float = 0.0
     """Growth of the mask for the views `masked` and `lungs`, as a share of the longer side."""
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(h, w) to which every image is resized first."""
+        return self.size if self.working == (0, 0) else self.working
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +186,34 @@ def from_table(table: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     for name, ok, need in (
         ("network.width", 0 < recipe.network.width <= 4, "above 0, at most 4"),
         ("data.size", all(16 <= side <= 2048 for side in data.size), "from 16 to 2048"),
+        (
+            "data.working",
+            all(side == 0 or 16 <= side <= 2048 for side in data.working),
+            "0, or from 16 to 2048",
+        ),
+        (
+            "data.working",
+            data.view == "lungs" or data.working in ((0, 0), data.size),
+            "0 but for the view 'lungs'",
+        ),
         ("data.crop", all(cut >= 0 for cut in data.crop), "0 or more"),
+        (
+            "data.crop",
+            data.size[0] > data.crop[0] + data.crop[2] and data.size[1] > data.crop[1] + data.crop[3],
+            "smaller than data.size",
+        ),
+        ("data.crop", recipe.task != "lungs" or not any(data.crop), "0 where the task is 'lungs'"),
         ("data.grow", 0 <= data.grow <= 0.5, "from 0 to 0.5"),
         ("training.epochs", 1 <= training.epochs <= 10_000, "from 1 to 10000"),
         ("training.batch", 1 <= training.batch <= 4096, "from 1 to 4096"),
         ("training.learning_rate", 0 < training.learning_rate < 1, "above 0, below 1"),
+        ("training.weight_decay", 0 <= training.weight_decay < 1, "from 0, below 1"),
         ("training.averaging", 0 <= training.averaging < 1, "from 0, below 1"),
         ("training.patience", training.patience >= 0, "0 or more"),
+        ("training.seed", 0 <= training.seed < 2**32, "from 0, below 2^32"),
         ("evaluation.threshold", 0 < recipe.evaluation.threshold < 1, "between 0 and 1"),
+        ("split.non_covid_limit", recipe.split.non_covid_limit >= 0, "0 or more"),
+        ("split.folds", 2 <= recipe.split.folds <= 1000, "from 2 to 1000"),
         ("split.fold", -1 <= recipe.split.fold < recipe.split.folds, "-1, or below split.folds"),
     ):
         if not ok:
@@ -228,7 +255,8 @@ def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is Literal:
         choices = typing.get_args(hint)
-        if value not in choices or isinstance(value, bool):
+        # Compared with its type: 1.0 and True equal 1.
+        if (type(value), value) not in [(type(choice), choice) for choice in choices]:
             raise ConfigError(f"{name} is {value!r}, not one of {', '.join(map(repr, choices))}", where=where)
         return value
     if origin is tuple:
@@ -270,8 +298,13 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        return f'"{"".join(map(_escape, value))}"'
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return repr(value)
+
+
+def _escape(letter: str) -> str:
+    if letter in '"\\':
+        return f"\\{letter}"
+    return f"\\u{ord(letter):04x}" if ord(letter) < 32 or ord(letter) == 127 else letter

@@ -7,10 +7,20 @@ from typing import Any
 from torch import nn
 
 from lungsight.errors import ConfigError
-from lungsight.networks.ours import LungsCNN, LungUNet
+from lungsight.networks.ours import LungsCNN, LungsEnsemble, LungUNet
 from lungsight.networks.paper import PaperCNN, PaperUNet
 
-__all__ = ["NETWORKS", "LungUNet", "LungsCNN", "PaperCNN", "PaperUNet", "build", "count_parameters"]
+__all__ = [
+    "NETWORKS",
+    "LungUNet",
+    "LungsCNN",
+    "LungsEnsemble",
+    "PaperCNN",
+    "PaperUNet",
+    "build",
+    "check",
+    "count_parameters",
+]
 
 NETWORKS: dict[str, Any] = {
     "paper-unet": PaperUNet,
@@ -32,15 +42,45 @@ def build(
         size: (h, w) of the input, for networks whose weights depend on it (`paper-cnn`).
 
     Raises:
-        ConfigError: no network has that name.
+        ConfigError: no network has that name, or it cannot take that size.
     """
-    if name not in NETWORKS:
-        raise ConfigError(f"there is no network {name!r}", hint=f"Known: {', '.join(NETWORKS)}")
+    check(name, size=size)
     options: dict[str, Any] = {"width": width, "channels": channels}
     if name == "paper-cnn" and size is not None:
         options["size"] = size
     network: nn.Module = NETWORKS[name](**options)
     return network
+
+
+def check(name: str, *, size: tuple[int, int] | None = None, masks: bool | None = None) -> None:
+    """Whether a network takes this input and gives this answer, without making it.
+
+    Args:
+        name: a key of `NETWORKS`.
+        size: (h, w) of the input.
+        masks: True: a mask is wanted, False: a score.
+
+    Raises:
+        ConfigError: it does not exist or does not fit; the message says which do.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(f"there is no network {name!r}", hint=f"Known: {', '.join(NETWORKS)}")
+    kind = NETWORKS[name]
+    if masks is not None and kind.gives_masks is not masks:
+        fitting = [other for other, found in NETWORKS.items() if found.gives_masks is masks]
+        raise ConfigError(
+            f"the network {name!r} gives {'a score' if masks else 'masks'}, the recipe wants "
+            f"{'masks' if masks else 'a score'}",
+            hint=f"Use {' or '.join(fitting)}",
+        )
+    if size is not None and (min(size) < kind.smallest or any(side % kind.multiple for side in size)):
+        need = f"of {kind.smallest} or more" + (
+            f", multiples of {kind.multiple}" if kind.multiple > 1 else ""
+        )
+        raise ConfigError(
+            f"the network {name!r} needs sides {need}; after the crop the input is {size[0]} x {size[1]}",
+            hint="Change data.size or data.crop",
+        )
 
 
 def count_parameters(network: nn.Module) -> int:

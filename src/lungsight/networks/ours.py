@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,6 +39,8 @@ class LungUNet(nn.Module):
 
     Shape: (N, 1, H, W) in [0, 1], H and W multiples of 32 -> (N, 1, H, W) logits.
     """
+
+    gives_masks, multiple, smallest = True, 32, 32
 
     def __init__(self, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
@@ -78,6 +82,8 @@ class LungsCNN(nn.Module):
     Shape: (N, 1, H, W) in [0, 1] -> (N, 1) logits, or with `evidence` also the map (N, 1, H/16, W/16).
     """
 
+    gives_masks, multiple, smallest = False, 1, 16
+
     def __init__(self, width: float = 1.0, channels: int = 1, dropout: float = 0.3) -> None:
         super().__init__()
         filters = [scaled(n, width) for n in (16, 32, 64, 96)]
@@ -99,3 +105,24 @@ class LungsCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.evidence(x).mean(dim=(2, 3))
+
+
+class LungsEnsemble(nn.Module):
+    """The mean of several `LungsCNN`: of their logits, and of their evidence maps.
+
+    Shape: as `LungsCNN`.
+    """
+
+    def __init__(self, members: Sequence[LungsCNN]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def evidence(self, x: Tensor) -> Tensor:
+        """(N, 1, H, W) -> (N, 1, H/16, W/16): the mean map."""
+        return torch.stack([member.evidence(x) for member in self._members()]).mean(dim=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.evidence(x).mean(dim=(2, 3))
+
+    def _members(self) -> list[LungsCNN]:
+        return [member for member in self.members if isinstance(member, LungsCNN)]

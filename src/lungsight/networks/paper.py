@@ -62,6 +62,8 @@ class PaperUNet(nn.Module):
     Source: Ronneberger, Fischer, Brox, MICCAI 2015.
     """
 
+    gives_masks, multiple, smallest = True, 16, 16
+
     def __init__(self, width: float = 1.0, channels: int = 3) -> None:
         super().__init__()
         filters = [scaled(n, width) for n in (64, 128, 256, 512, 1024)]
@@ -101,6 +103,8 @@ class PaperCNN(nn.Module):
 
     Shape: (N, channels, H, W) in [0, 1], H and W as given -> (N, 1) logits.
     """
+
+    gives_masks, multiple, smallest = False, 1, 10
 
     def __init__(self, width: float = 1.0, channels: int = 3, size: tuple[int, int] = (246, 236)) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lungsight.config import Recipe
 from lungsight.errors import ModelError, require
-from lungsight.networks.ours import LungsCNN
+from lungsight.networks.ours import LungsCNN, LungsEnsemble
 from lungsight.training.module import input_size
 
 TOLERANCE = 1e-4
@@ -31,7 +31,7 @@ class _Probability(nn.Module):
 class _Evidence(nn.Module):
     """Diagnosis by `LungsCNN`: (N, C, h, w) -> logit (N, 1) and the map whose mean it is."""
 
-    def __init__(self, network: LungsCNN) -> None:
+    def __init__(self, network: LungsCNN | LungsEnsemble) -> None:
         super().__init__()
         self.network = network
 
@@ -59,7 +59,7 @@ def to_onnx(network: nn.Module, recipe: Recipe) -> tuple[bytes, float]:
     if recipe.task == "lungs":
         wrapped: nn.Module = _Probability(network)
         names, outputs = "image", ["probability"]
-    elif isinstance(network, LungsCNN):
+    elif isinstance(network, LungsCNN | LungsEnsemble):
         wrapped, names, outputs = _Evidence(network), "lungs", ["logit", "cam"]
     else:
         wrapped, names, outputs = network, "image" if recipe.data.view == "whole" else "lungs", ["logit"]

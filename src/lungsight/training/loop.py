@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,19 @@ from lungsight.config import Recipe, from_table, load_recipe, to_table, to_toml
 from lungsight.dataset.pixels import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError, OutputError
-from lungsight.files import atomic_write, write_json, write_text
-from lungsight.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
+from lungsight.files import write_bytes, write_json, write_text
+from lungsight.networks import check as check_network
+from lungsight.split import Indices, Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 from lungsight.training.batches import Batches, Examples, to_input, view
-from lungsight.training.module import Feed, History, Listener, TrainingModule, channels_last, make_network
+from lungsight.training.module import (
+    Feed,
+    History,
+    Listener,
+    TrainingModule,
+    channels_last,
+    input_size,
+    make_network,
+)
 
 CHECKPOINTS = "checkpoints"
 
@@ -47,6 +57,7 @@ class Run:
 def make_split(dataset: Dataset, recipe: Recipe) -> Split:
     """The recipe's split of the table; raises DataError where the table does not allow it."""
     settings, seed = recipe.split, recipe.training.seed
+    need_covid = recipe.task == "diagnosis"
     if settings.only_source:
         chosen = [i for i, row in enumerate(dataset.rows) if row.source == settings.only_source]
         if not chosen:
@@ -58,14 +69,14 @@ def make_split(dataset: Dataset, recipe: Recipe) -> Split:
         parts = (tuple(chosen[i] for i in part) for part in (inner.train, inner.validation, inner.test))
         return Split(inner.name, inner.seed, *parts)
     if settings.fold >= 0:
-        folds = patient_folds(dataset, settings.folds, seed)
+        folds = patient_folds(dataset, settings.folds, seed, need_covid=need_covid)
         test, validation = settings.fold, (settings.fold + 1) % settings.folds
         train = tuple(i for k, fold in enumerate(folds) if k not in (test, validation) for i in fold)
         return Split(
             f"fold {test + 1} of {settings.folds}", seed, train, tuple(folds[validation]), tuple(folds[test])
         )
     if settings.kind == "patient":
-        return by_patient(dataset, seed)
+        return by_patient(dataset, seed, need_covid=need_covid)
     if recipe.task == "lungs":
         return paper_segmentation(dataset, seed, non_covid_limit=settings.non_covid_limit or None)
     return paper_diagnosis(dataset, seed)
@@ -97,7 +108,7 @@ def prepare(
     if recipe.task == "diagnosis" or recipe.split.kind == "paper":
         dataset = dataset.where(lambda row: row.covid is not None)
         _need_both_classes(dataset)
-    arrays = load_arrays(dataset, recipe.data.size, cache_dir=cache)
+    arrays = load_arrays(dataset, recipe.data.resized, cache_dir=cache)
     kept = Dataset(dataset.root, dataset.layout, tuple(arrays.rows), dataset.excluded)
     if not len(kept):
         first = f" ({arrays.failures[0][0]}: {arrays.failures[0][1]})" if arrays.failures else ""
@@ -146,7 +157,9 @@ def train(
 
     Raises:
         DataError, ConfigError, OutputError: as they say.
+        KeyboardInterrupt: the user stopped it; what the last whole epoch left is on disk.
     """
+    check_network(recipe.network.name, size=input_size(recipe), masks=recipe.task == "lungs")
     folder = Path(out)
     last = folder / CHECKPOINTS / "last.ckpt"
     if (folder / "config.toml").exists():
@@ -164,6 +177,12 @@ def train(
         raise DataError("is too small to split", where=dataset.root)
     if not (folder / "config.toml").exists():
         _write_start(folder, recipe, dataset, split, command)
+    elif _split_table(dataset, split) != _stored_split(folder):
+        raise DataError(
+            "is not the data set of this run, or other images of it can be read now",
+            where=dataset.root,
+            hint=f"Resume {folder} with the same data, or choose another folder",
+        )
     if (folder / "weights.safetensors").exists() and resume:
         return _finished(folder, recipe, failures)
 
@@ -209,13 +228,17 @@ def train(
         trainer.fit(module, feed, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     except OSError as error:
         raise OutputError(
-            f"cannot be written: {(error.strerror or str(error)).lower()}", where=folder
+            f"cannot be written: {(error.strerror or str(error)).lower()}",
+            where=folder,
+            hint="Free some space; --resume goes on from the last whole epoch",
         ) from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if recipe.training.keep == "best":
-        state = torch.load(folder / CHECKPOINTS / "best.ckpt", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
+    except SystemExit as error:
+        # Lightning answers Ctrl-C by ending the program and ignoring the next one.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from error
+    # From disk, not from memory: a run that is resumed after its last epoch trains no more, and ends the same.
+    state = torch.load(folder / CHECKPOINTS / f"{recipe.training.keep}.ckpt", weights_only=True)["state_dict"]
+    module.load_state_dict(state)
     _write_history(folder, history.rows)
     _save_weights(folder, module.network)
     seconds = sum(row["seconds"] for row in history.rows)
@@ -295,32 +318,49 @@ def predict(
 def predict_masks(run: Path, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Lung masks (N, h, w) of a lung run for images (N, h, w) uint8 of the run's own size."""
     recipe, network = load_run(run)
-    if recipe.task != "lungs" or images.shape[1:] != recipe.data.size:
+    if recipe.task != "lungs" or images.shape[1:] != recipe.data.resized:
         raise ModelError("is no lung run of this image size", where=run)
     inputs = view(images, np.ones(images.shape, bool), recipe.data)
     return np.asarray(predict(network, recipe, inputs) > recipe.evaluation.threshold)
 
 
 def _save_weights(folder: Path, network: nn.Module) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    with atomic_write(folder / "weights.safetensors") as temporary:
-        save_file(state, temporary)
+    # Not `save_file`: on a full disk that raises an error of its own kind.
+    write_bytes(folder / "weights.safetensors", save(state))
 
 
 def _write_start(folder: Path, recipe: Recipe, dataset: Dataset, split: Split, command: str) -> None:
-    parts = {"train": split.train, "validation": split.validation, "test": split.test}
-    lines = ["id,part"] + [
-        f"{_quote(dataset.rows[i].id)},{part}" for part, rows in parts.items() for i in rows
-    ]
-    write_text(folder / "split.csv", "\n".join(lines) + "\n")
+    write_text(folder / "split.csv", _split_table(dataset, split))
     write_json(
         folder / "provenance.json",
         provenance.describe(seed=recipe.training.seed, data=dataset.fingerprint(), command=command)
-        | {"split": {"name": split.name} | {part: len(rows) for part, rows in parts.items()}},
+        | {
+            "data_name": dataset.root.name,
+            "sources": sorted({dataset.rows[i].source for i in split.train}),
+            "patients": len({dataset.rows[i].patient for i in split.train}),
+            "split": {"name": split.name} | {part: len(rows) for part, rows in _parts(split).items()},
+        },
     )
     write_text(folder / "config.toml", to_toml(recipe))
+
+
+def _parts(split: Split) -> dict[str, Indices]:
+    return {"train": split.train, "validation": split.validation, "test": split.test}
+
+
+def _split_table(dataset: Dataset, split: Split) -> str:
+    lines = [f"{_quote(dataset.rows[i].id)},{part}" for part, rows in _parts(split).items() for i in rows]
+    return "\n".join(["id,part", *lines]) + "\n"
+
+
+def _stored_split(folder: Path) -> str:
+    try:
+        return (folder / "split.csv").read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError("the run's split.csv is missing or damaged", where=folder) from error
 
 
 def _quote(text: str) -> str:

@@ -1,0 +1,65 @@
+"""`lungsight export` and `lungsight cross-validate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lungsight.cli.train import DataOption, Reporter, command_line, need_training
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished, evaluated run, or a cross-validated folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.onnx and NAME.json.")],
+    name: Annotated[str | None, typer.Option(help="Default: the task.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "",
+) -> None:
+    """Make an ONNX file with its card, for use without PyTorch."""
+    need_training()
+    from lungsight.export import export as run_export
+
+    model, difference = run_export(run, out, name=name, licence=licence)
+    size = len(model.onnx) / 1e6
+    print(f"{out / model.card.file}: {size:.1f} MB, differs from PyTorch by {difference:.1e} at most")
+
+
+def cross_validate(
+    recipe: Annotated[str, typer.Argument(help="A diagnosis recipe's name, or a TOML file.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the folds' runs.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting (repeatable).")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="A lung run whose masks are applied, instead of the data set's own.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
+    ] = None,
+) -> None:
+    """Train and score a diagnosis recipe by patient, fold by fold. Stopped, the same command goes on."""
+    need_training()
+    from lungsight.cli.data import parse_columns
+    from lungsight.config import load_recipe
+    from lungsight.dataset import read_dataset
+    from lungsight.evaluation.crossvalidation import cross_validate as run_folds
+
+    result = run_folds(
+        load_recipe(recipe, settings or []),
+        read_dataset(data, columns=parse_columns(columns)),
+        out,
+        listener=Reporter(),
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        masks_from=masks,
+        cache=cache,
+        command=command_line(),
+    )
+    figures = result.figures
+    same = str(figures.same_source) if figures.same_source else "no source has both classes"
+    print(
+        f"AUROC {figures.figures['auroc']}, same-source {same}, {len(result.rows)} images, in {out}/metrics.json"
+    )

@@ -1,0 +1,137 @@
+"""From a run folder to a file that ships: ONNX with its card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from lungsight.config import Recipe, to_toml
+from lungsight.errors import ModelError
+from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
+from lungsight.evaluation.run import load_metrics
+from lungsight.model import Calibration, Card, InputSettings, Model, Preprocessing, TrainedOn, save
+from lungsight.networks import LungsCNN, LungsEnsemble
+from lungsight.training import load_run
+from lungsight.training.export import to_onnx
+from lungsight.training.module import input_size
+
+RESEARCH_ONLY = "Research use only: not a medical device, not for diagnosis."
+_VIEWS: dict[str, Preprocessing] = {"whole": "squash", "masked": "masked", "lungs": "lungs-only"}
+_LIMITS = {
+    "lungs": (
+        "Frontal chest X-rays only; trained on adults of one collection and children of one hospital.",
+        "The mask is what the V7 annotators drew: lung fields with the region behind the heart.",
+    ),
+    "diagnosis": (
+        "Within one source its AUROC is the same-source figure of this card: read that one, not the pooled one.",
+        "COVID-19 images of early 2020, mostly from publications; other viruses were hardly among the others.",
+    ),
+}
+
+
+def export(
+    run: str | Path, out: str | Path, *, name: str | None = None, licence: str = ""
+) -> tuple[Model, float]:
+    """Write `NAME.onnx` and its card.
+
+    A cross-validated folder becomes one network: the mean logit of its folds, calibrated on their out-of-fold
+    scores.
+
+    Args:
+        run: a finished and evaluated run, or a cross-validated folder.
+        out: folder for the two files.
+        name: default: the task.
+        licence: of the weights, for the card.
+
+    Returns:
+        The model, and its largest difference from PyTorch.
+
+    Raises:
+        ModelError: no finished run, not evaluated, or the exported network differs.
+    """
+    folder = Path(run)
+    folds = fold_folders(folder)
+    recipe, network = load_run(folds[0] if folds else folder)
+    if folds:
+        networks = [load_run(fold)[1] for fold in folds]
+        network = _ensemble(networks)
+    metrics = load_metrics(folder)
+    facts = _facts(folds[0] if folds else folder)
+    code, difference = to_onnx(network, recipe)
+    sizes = facts.get("split", {})
+    card = Card(
+        name=name or recipe.task,
+        task=recipe.task,
+        input=_input(recipe),
+        threshold=float(metrics["threshold"]),
+        outputs=("probability",) if recipe.task == "lungs" else ("logit", "cam"),
+        calibration=_calibration(folder, folds),
+        data=TrainedOn(
+            name=str(facts.get("data_name", "")),
+            fingerprint=str(facts.get("data_fingerprint", "")),
+            images=int(metrics["images"]) if folds else int(sizes.get("train", 0)),
+            patients=int(facts.get("patients", 0)),
+            sources=tuple(facts.get("sources", ())),
+        ),
+        recipe=to_toml(recipe),
+        command=str(facts.get("command", "")),
+        commit=str(facts.get("commit", "")),
+        seed=recipe.training.seed,
+        figures=_figures(metrics),
+        limits=(RESEARCH_ONLY, *_LIMITS[recipe.task]),
+        licence=licence,
+        created=str(facts.get("created", "")),
+    )
+    return save(out, card, code), difference
+
+
+def _ensemble(networks: list[nn.Module]) -> nn.Module:
+    members = [network for network in networks if isinstance(network, LungsCNN)]
+    if len(members) != len(networks):
+        raise ModelError("only networks of the kind 'lungs-cnn' are joined into one")
+    joined: nn.Module = LungsEnsemble(members)
+    return joined.eval()
+
+
+def _input(recipe: Recipe) -> InputSettings:
+    view = _VIEWS[recipe.data.view]
+    return InputSettings(
+        size=input_size(recipe),
+        preprocessing=view,
+        working=None if recipe.data.resized == input_size(recipe) else recipe.data.resized,
+        crop=recipe.data.crop,
+        grow=recipe.data.grow,
+        channels=recipe.data.channels,
+    )
+
+
+def _calibration(folder: Path, folds: list[Path]) -> Calibration | None:
+    if not folds:
+        return None
+    found = load_calibration(folder)
+    replicates = np.asarray(found["replicates"], np.float64)
+    return Calibration(
+        slope=float(found["slope"]),
+        intercept=float(found["intercept"]),
+        replicates=tuple((float(slope), float(intercept)) for slope, intercept in replicates),
+    )
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What a card carries of `metrics.json`: figures with intervals, not the curves or replicates."""
+    left_out = ("calibration", "recipe", "task", "threshold")
+    return {
+        key: value for key, value in metrics.items() if key not in left_out and not isinstance(value, list)
+    }
+
+
+def _facts(run: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((run / "provenance.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError("the run's provenance.json is missing or damaged", where=run) from error
+    return found
