@@ -66,10 +66,12 @@ class Frame:
         """(h, w) probability map -> (H, W) of the original, `fill` outside the box."""
         top, left, bottom, right = self.box
         inside = cv2.resize(
-            np.ascontiguousarray(probability, np.float32), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR
+            np.ascontiguousarray(probability, np.float32),
+            (right - left, bottom - top),
+            interpolation=cv2.INTER_LINEAR,
         )
         if self.box == (0, 0, *self.original):
-            return inside
+            return np.asarray(inside, np.float32)
         out = np.full(self.original, fill, np.float32)
         out[top:bottom, left:right] = inside
         return out
@@ -84,14 +86,16 @@ def resize_image(pixels: Gray, size: tuple[int, int]) -> Gray:
     if pixels.shape[:2] == (height, width):
         return pixels
     shrinks = pixels.shape[0] >= height and pixels.shape[1] >= width
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    out: Gray = cv2.resize(pixels, (width, height), interpolation=how)
+    return out
 
 
 def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Mask (H, W) to `size` (h, w): resized as a grey image, then made binary by the paper's rule."""
     if mask.shape == tuple(size):
         return mask
-    return binarise(resize_image(mask.astype(np.float32), size))
+    return binarise(np.asarray(resize_image(mask.astype(np.float32), size), np.float32))
 
 
 def binarise(values: NDArray[np.floating], threshold: float = 0.5) -> NDArray[np.bool_]:
@@ -119,7 +123,7 @@ def dilate(mask: NDArray[np.bool_], fraction: float) -> NDArray[np.bool_]:
     if radius < 1:
         return mask
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(mask.astype(np.uint8), brush).astype(bool)
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), brush), bool)
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
