@@ -58,7 +58,8 @@ def view(images: NDArray[np.uint8], masks: NDArray[np.bool_], settings: DataSett
 
 def to_input(images: NDArray[np.uint8], channels: int) -> Tensor:
     """(N, h, w) uint8 -> (N, channels, h, w) float32 in [0, 1], channels last in memory."""
-    batch = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1).float().div_(255)
+    # A copy: the images of a cache are a read-only map, which torch does not take without a warning.
+    batch = torch.from_numpy(np.array(images, order="C")).unsqueeze(1).float().div_(255)
     return batch.expand(-1, channels, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
