@@ -7,13 +7,14 @@ from typing import Any
 from torch import nn
 
 from lungsight.errors import ConfigError
-from lungsight.networks.ours import LungsCNN, LungUNet
+from lungsight.networks.ours import LungsCNN, LungsEnsemble, LungUNet
 from lungsight.networks.paper import PaperCNN, PaperUNet
 
 __all__ = [
     "NETWORKS",
     "LungUNet",
     "LungsCNN",
+    "LungsEnsemble",
     "PaperCNN",
     "PaperUNet",
     "build",

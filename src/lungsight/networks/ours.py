@@ -42,8 +42,6 @@ class LungUNet(nn.Module):
 
     gives_masks, multiple, smallest = True, 32, 32
 
-    gives_masks, multiple, smallest = True, 32, 32
-
     def __init__(self, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
         filters = [scaled(n, width) for n in (24, 48, 96, 128, 160)]
@@ -83,8 +81,6 @@ class LungsCNN(nn.Module):
 
     Shape: (N, 1, H, W) in [0, 1] -> (N, 1) logits, or with `evidence` also the map (N, 1, H/16, W/16).
     """
-
-    gives_masks, multiple, smallest = False, 1, 16
 
     gives_masks, multiple, smallest = False, 1, 16
 
