@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lungsight.cli.train import DataOption, need_training
+from lungsight.cli.train import DataOption, name_left_out, need_training
 
 
 def evaluate(
@@ -26,7 +25,10 @@ def evaluate(
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
 ) -> None:
-    """Score a run on what it did not learn from; every figure with a 95 % interval over patients."""
+    """Score a run on what it did not learn from; every figure with a 95 % interval over patients.
+
+    Exit code 1: some images could not be used.
+    """
     need_training()
     from rich.console import Console
     from rich.table import Table
@@ -35,9 +37,10 @@ def evaluate(
     from lungsight.dataset import read_dataset
     from lungsight.evaluation import MaskFigures, evaluate_run
 
+    dataset = read_dataset(data, columns=parse_columns(columns))
     result = evaluate_run(
         run,
-        read_dataset(data, columns=parse_columns(columns)),
+        dataset,
         part=part,
         threshold=threshold,
         masks_from=masks,
@@ -49,7 +52,7 @@ def evaluate(
         for heading in ("", "per image", "pooled"):
             table.add_column(heading)
         for name, interval in figures.per_image.items():
-            table.add_row(name, str(interval), str(figures.pooled[name]))
+            table.add_row(name, str(interval), str(figures.pooled.get(name, "")))
     else:
         table.add_column("")
         table.add_column("value")
@@ -62,7 +65,5 @@ def evaluate(
     print(
         f"threshold {figures.threshold:g}; 95 % intervals by bootstrap over patients; in {run}/metrics.json"
     )
-    for name, reason in result.failures:
-        print(f"left out {name}: {reason}", file=sys.stderr)
-    if result.failures:
+    if name_left_out(dataset, result.failures):
         raise typer.Exit(1)

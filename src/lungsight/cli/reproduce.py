@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lungsight.cli.train import DataOption, Reporter, clock, command_line, need_training
+from lungsight.cli.train import DataOption, Reporter, clock, command_line, name_left_out, need_training
 
 
 def reproduce(
@@ -29,7 +29,7 @@ def reproduce(
 ) -> None:
     """Do the whole paper: data, both networks, every table and figure, in one report.
 
-    Stopped, the same command goes on where it was.
+    Stopped, the same command goes on where it was. Exit code 1: some images could not be used.
     """
     need_training()
     from lungsight.cli.data import parse_columns
@@ -41,8 +41,9 @@ def reproduce(
     def tell(line: str) -> None:
         print(f"[{clock(time.monotonic() - begun)}] {line}", file=sys.stderr, flush=True)
 
-    path = run(
-        read_dataset(data, columns=parse_columns(columns)),
+    dataset = read_dataset(data, columns=parse_columns(columns))
+    done = run(
+        dataset,
         out,
         minutes=budget,
         width=width,
@@ -51,4 +52,6 @@ def reproduce(
         listener=Reporter(),
         command=command_line(),
     )
-    print(f"{path} after {clock(time.monotonic() - begun)}. Research use only, not for diagnosis.")
+    print(f"{done.report} after {clock(time.monotonic() - begun)}. Research use only, not for diagnosis.")
+    if name_left_out(dataset, done.failures):
+        raise typer.Exit(1)

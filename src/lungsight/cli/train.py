@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ import typer
 from lungsight.errors import require
 
 if TYPE_CHECKING:
+    from lungsight.dataset import Dataset
     from lungsight.training import Progress
 
 DataOption = Annotated[
@@ -21,6 +24,10 @@ DataOption = Annotated[
 
 def need_training() -> None:
     """Say plainly what to install where the train extra is missing."""
+    # Lightning's, about its own use of PyTorch; nothing that a user could do.
+    warnings.filterwarnings(
+        "ignore", message=r".*treespec, LeafSpec", module=r"lightning\.pytorch\.utilities\._pytree"
+    )
     for module in ("torch", "lightning", "sklearn", "matplotlib"):
         require(module, feature="Training and evaluation", extra="train")
 
@@ -54,6 +61,14 @@ class Reporter:
             print(line, end="", file=sys.stderr, flush=True)
 
 
+def name_left_out(dataset: Dataset, failures: Iterable[tuple[str, str]]) -> bool:
+    """Name the images whose files are missing or damaged on standard error; True where there is one."""
+    broken = [(item.id, item.reason) for item in dataset.excluded if item.broken]
+    for name, reason in (found := [*broken, *failures]):
+        print(f"left out {name}: {reason}", file=sys.stderr)
+    return bool(found)
+
+
 def command_line() -> str:
     """The command as a reader types it."""
     return shlex.join(["lungsight", *sys.argv[1:]])
@@ -81,7 +96,10 @@ def train(
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
 ) -> None:
-    """Train a network by a recipe; `--resume` goes on after any interruption."""
+    """Train a network by a recipe; `--resume` goes on after any interruption.
+
+    Exit code 1: some images could not be used.
+    """
     from lungsight.cli.data import parse_columns
     from lungsight.config import load_recipe
     from lungsight.dataset import read_dataset
@@ -94,22 +112,25 @@ def train(
     dataset = read_dataset(data, columns=parse_columns(columns))
     from lungsight.training import train as run_training
 
-    run = run_training(
-        resolved,
-        dataset,
-        out,
-        resume=resume,
-        listener=Reporter(),
-        minutes=minutes,
-        masks_from=masks,
-        cache=cache,
-        command=command_line(),
-    )
-    for name, reason in run.failures:
-        print(f"left out {name}: {reason}", file=sys.stderr)
+    try:
+        run = run_training(
+            resolved,
+            dataset,
+            out,
+            resume=resume,
+            listener=Reporter(),
+            minutes=minutes,
+            masks_from=masks,
+            cache=cache,
+            command=command_line(),
+        )
+    except KeyboardInterrupt:
+        print("\nthe same command with --resume goes on from the last whole epoch", file=sys.stderr)
+        raise
+    left_out = name_left_out(dataset, run.failures)
     if run.out_of_time:
         print(f"stopped after {len(run.history)} epochs to keep to {minutes:g} minutes", file=sys.stderr)
     print(f"{len(run.history)} epochs in {clock(run.seconds)}, in {out}")
     print(f"next: lungsight evaluate {shlex.quote(str(out))} --data {shlex.quote(str(data))}")
-    if run.failures:
+    if left_out:
         raise typer.Exit(1)

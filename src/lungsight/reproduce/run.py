@@ -20,7 +20,7 @@ from lungsight.report.content import Budget, Reproduction
 from lungsight.report.reproduction import write_reproduction
 from lungsight.reproduce import fill
 from lungsight.reproduce.plan import Plan, Sizes, make_plan
-from lungsight.training import Progress, Run, make_split, prepare, train
+from lungsight.training import Run, make_split, prepare, train
 from lungsight.training.module import Listener
 
 LUNGS, LUNGS_500 = "paper-segmentation", "paper-segmentation-500"
@@ -39,6 +39,14 @@ class Finished:
     evaluation: Evaluation
 
 
+@dataclass(frozen=True)
+class Reproduced:
+    """The report, and what could not be read: (id, reason)."""
+
+    report: Path
+    failures: tuple[tuple[str, str], ...]
+
+
 def reproduce(
     dataset: Dataset,
     out: str | Path,
@@ -49,7 +57,7 @@ def reproduce(
     tell: Tell = lambda _: None,
     listener: Listener | None = None,
     command: str = "",
-) -> Path:
+) -> Reproduced:
     """Train and evaluate everything in the paper and write `report.html` in `out`.
 
     The same call goes on where a stopped one was: finished runs are kept, the open one resumes at its last epoch.
@@ -63,7 +71,7 @@ def reproduce(
         command: what a reader types to get the same.
 
     Returns:
-        Path of the report.
+        The report's path, and the images that could not be read.
 
     Raises:
         DataError: the data set has no masks, or not both classes.
@@ -120,7 +128,7 @@ def reproduce(
     )
     write_json(folder / "provenance.json", content.provenance)
     shutil.rmtree(cache, ignore_errors=True)
-    return path
+    return Reproduced(path, failures)
 
 
 def _recipe(plan: Plan, name: str, seed: int | None) -> Recipe:
@@ -176,4 +184,4 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {gpu}"
 
 
-__all__ = ["Finished", "Progress", "reproduce"]
+__all__ = ["Finished", "Reproduced", "reproduce"]
