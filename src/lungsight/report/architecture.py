@@ -120,7 +120,7 @@ def _draw_u(parts: Sequence[Layer]) -> str:
             continue
         if level > before:
             right, middle = ends[before]
-            x = right - 0.12
+            x = right - 0.08
             _arrow(
                 axes,
                 (right - 0.06, middle - height(2 * side) / 2),

@@ -107,18 +107,17 @@ class Block:
                 continue
             cells = [f'<th scope="row">{_cell(row[0], table.digits)}</th>']
             cells += [
-                f"<td{_class(number)}>{_cell(cell, table.digits)}</td>"
-                for cell, number in zip(row[1:], numeric[1:], strict=True)
+                f"<td{_class(number)}>{_cell(cell, table.digits, signed=name in table.signed)}</td>"
+                for cell, number, name in zip(row[1:], numeric[1:], table.header[1:], strict=True)
             ]
             body.append(f"<tr>{''.join(cells)}</tr>")
         label = html.escape(table.caption, quote=True)
+        notes = f'<p class="notes">{_inline(table.notes)}</p>' if table.notes else ""
         self._parts.append(
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>'
-            f"<caption>{_inline(table.caption)}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{''.join(body)}</tbody></table></div>"
+            f'<div><div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>'
+            f"<caption><span>{_inline(table.caption)}</span></caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{''.join(body)}</tbody></table></div>{notes}</div>"
         )
-        if table.notes:
-            self._parts.append(f'<p class="notes">{_inline(table.notes)}</p>')
 
     def drawing(self, svg: str, caption: str, alt: str, *, wide: bool = False) -> None:
         """An SVG from `lungsight.report.figures`; a `wide` one scrolls sideways on a phone."""
@@ -130,9 +129,9 @@ class Block:
         self._parts.append(f"<figure{kind}>{svg}<figcaption>{_caption(caption)}</figcaption></figure>")
 
     @contextmanager
-    def charts(self) -> Iterator[None]:
-        """What is added inside stands side by side where there is room."""
-        self._parts.append('<div class="charts">')
+    def side_by_side(self) -> Iterator[None]:
+        """What is added inside stands in columns where there is room."""
+        self._parts.append('<div class="columns">')
         yield
         self._parts.append("</div>")
 
@@ -255,8 +254,8 @@ def _class(numeric: bool) -> str:
     return ' class="num"' if numeric else ""
 
 
-def _cell(value: Cell, digits: int) -> str:
-    number, bracket, interval = show(value, digits).partition(" (")
+def _cell(value: Cell, digits: int, *, signed: bool = False) -> str:
+    number, bracket, interval = show(value, digits, signed=signed).partition(" (")
     if isinstance(value, Measure) and bracket:
         return f'{number} <span class="interval">({interval}</span>'
     return _inline(number + bracket + interval)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,12 @@ import numpy as np
 from lungsight.files import write_json, write_text
 from lungsight.report import architecture, figures, paper, pictures
 from lungsight.report.content import (
-    ComparisonRow,
-    DiagnosisResult,
     Measure,
     Reproduction,
     Run,
 )
 from lungsight.report.page import Block, Page
+from lungsight.report.reproduction_tables import duration, runs_of, tables_of
 from lungsight.report.tables import Cell, Table, show
 
 
@@ -37,7 +36,7 @@ def write_reproduction(path: str | Path, results: Reproduction) -> Path:
         MissingExtraError: matplotlib is not installed.
     """
     target = Path(path)
-    tables = _tables(results)
+    tables = tables_of(results)
     for name, table in tables.items():
         write_text(target.parent / "tables" / f"{name}.csv", table.to_csv())
     write_json(target.with_suffix(".json"), {"paper": paper.REFERENCE, **_figures_only(results)})
@@ -96,9 +95,10 @@ def _first(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> 
 
 
 def _counts(block: Block, tables: Mapping[str, Table]) -> None:
-    for name, table in tables.items():
-        if name.startswith("table-"):
-            block.table(table)
+    with block.side_by_side():
+        for name, table in tables.items():
+            if name.startswith("table-"):
+                block.table(table)
 
 
 def _networks(block: Block, results: Reproduction) -> None:
@@ -137,7 +137,7 @@ def _diagnosis(block: Block, results: Reproduction, tables: Mapping[str, Table])
         tiles = [tile for example in results.crops for tile in pictures.crop_tiles(example)]
         block.tiles(tiles, "Figure 7. Cropping before diagnosis: the frame is what the network gets.")
     if results.diagnosis:
-        with block.charts():
+        with block.side_by_side():
             curves = {result.run.title: result.roc for result in results.diagnosis}
             areas: dict[str, Measure | float] = {result.run.title: result.auc for result in results.diagnosis}
             alt = "ROC curves. " + "; ".join(f"{name}: AUC {show(area, 3)}" for name, area in areas.items())
@@ -164,7 +164,7 @@ def _diagnosis(block: Block, results: Reproduction, tables: Mapping[str, Table])
 
 
 def _training(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> None:
-    runs = _runs(results)
+    runs = runs_of(results)
     if not runs:
         block.text("No network was trained in this run.")
         return
@@ -182,7 +182,7 @@ def _training(block: Block, results: Reproduction, tables: Mapping[str, Table]) 
         if not charts:
             continue
         block.heading(run.title)
-        with block.charts():
+        with block.side_by_side():
             for quantity, label in charts:
                 words = f"{run.title}: {label.lower()} by epoch"
                 block.drawing(
@@ -211,8 +211,8 @@ def _honest(block: Block, results: Reproduction, tables: Mapping[str, Table]) ->
         tn, fp, fn, tp = result.confusion
         block.text(
             f"In this run 'never COVID-19' has {result.majority_accuracy:.4f} and the network "
-            f"{show(result.accuracy)}: {_signed(gain)}. At its threshold it finds {tp:,} of {tp + fn:,} images with "
-            f"COVID-19 and raises {fp:,} false alarms among {tn + fp:,}."
+            f"{show(result.accuracy)}: {show(gain, signed=True)}. At its threshold it finds {tp:,} of "
+            f"{tp + fn:,} images with COVID-19 and raises {fp:,} false alarms among {tn + fp:,}."
         )
     if results.synthetic:
         block.text("What follows holds for the paper's data, not for phantoms.")
@@ -235,7 +235,7 @@ def _differed(block: Block, results: Reproduction) -> None:
     budget = results.budget
     asked = f"a budget of {budget.minutes:g} minutes" if budget.minutes is not None else "no limit of time"
     block.text(
-        f"This run was given {asked} on {budget.machine} and took {_duration(budget.seconds)}. {budget.words}"
+        f"This run was given {asked} on {budget.machine} and took {duration(budget.seconds)}. {budget.words}"
     )
     different = [row for row in results.comparison if row.differed]
     lines: dict[str, list[str]] = {}
@@ -260,134 +260,6 @@ def _origin(block: Block, results: Reproduction) -> None:
         else:
             rows.append((str(key).replace("_", " "), str(value)))
     block.table(Table("Where these figures come from", ("What", "Value"), rows))
-
-
-def _tables(results: Reproduction) -> dict[str, Table]:
-    tables = {"paper-and-ours": _comparison(results.comparison)}
-    for count in sorted(results.tables, key=lambda table: table.number):
-        tables[f"table-{count.number}"] = Table(
-            f"Table {count.number}. {count.title}", ("", "Paper", "Ours"), count.rows, notes=count.note
-        )
-    if results.segmentation:
-        tables["segmentation"] = _segmentation(results)
-    if results.diagnosis:
-        tables["diagnosis"] = _diagnoses(results.diagnosis)
-    runs = _runs(results)
-    if runs:
-        tables["training-runs"] = _run_table(runs)
-    for run in runs:
-        if run.history:
-            names = list(dict.fromkeys(name for epoch in run.history for name in epoch))
-            rows = [[epoch.get(name) for name in names] for epoch in run.history]
-            tables[f"history-{run.name}"] = Table(f"History of {run.name}", names, rows)
-    if results.honest:
-        tables["honest"] = Table(
-            "AUROC on all images, and within the one source that has both classes",
-            (
-                "What the network sees",
-                "Pooled (95 % interval)",
-                "Same source (95 % interval)",
-                "Images of that source",
-                "Remark",
-            ),
-            [
-                (row.what, row.pooled, row.same_source, row.same_source_images, row.note)
-                for row in results.honest
-            ],
-            digits=3,
-            notes="0.5 is chance. A high pooled figure beside a low one of the same source is the mark of a shortcut.",
-        )
-    return tables
-
-
-def _comparison(rows: Sequence[ComparisonRow]) -> Table:
-    lines: list[tuple[Cell, ...]] = []
-    part = ""
-    for row in rows:
-        if row.part != part:
-            part = row.part
-            lines.append((part,))
-        lines.append((row.quantity, row.paper, row.ours, _difference(row), row.differed))
-    header = ("Quantity", "Paper", "Ours (95 % interval)", "Ours − paper", "What differed")
-    return Table("Every number of the paper, and ours", header, lines)
-
-
-def _difference(row: ComparisonRow) -> str | float | None:
-    ours = row.ours.value if isinstance(row.ours, Measure) else row.ours
-    if isinstance(ours, str) or isinstance(row.paper, str) or ours is None or row.paper is None:
-        return None
-    return ours - row.paper
-
-
-def _segmentation(results: Reproduction) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for result in results.segmentation:
-        rows.append((f"{result.run.title} ({result.images:,} images, threshold {result.threshold:g})",))
-        for words, scores in (("mean of images", result.per_image), ("all pixels pooled", result.pooled)):
-            rows.append((words, scores.accuracy, scores.iou, scores.dice))
-    return Table(
-        "Lung masks against the truth, with 95 % intervals",
-        ("Averaging", "Accuracy", "IoU", "Dice"),
-        rows,
-        notes=f"Paper, averaging not given: accuracy {paper.SEGMENTATION_ACCURACY}, IoU {paper.IOU}, "
-        f"Dice {paper.DICE}.",
-    )
-
-
-def _diagnoses(results: Sequence[DiagnosisResult]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for result in results:
-        tn, fp, fn, tp = result.confusion
-        sensitivity = tp / (tp + fn) if tp + fn else None
-        specificity = tn / (tn + fp) if tn + fp else None
-        rows.append(
-            (
-                result.run.title,
-                result.images,
-                result.auc,
-                result.accuracy,
-                result.majority_accuracy,
-                sensitivity,
-                specificity,
-            )
-        )
-    return Table(
-        "COVID-19 score on the validation part, with 95 % intervals",
-        ("Run", "Images", "AUC", "Accuracy", "'Never COVID-19'", "Sensitivity", "Specificity"),
-        rows,
-        notes=f"Paper: AUC {paper.AUC}, accuracy {paper.DIAGNOSIS_ACCURACY}, "
-        f"'never COVID-19' {paper.MAJORITY_ACCURACY:.4f}.",
-    )
-
-
-def _run_table(runs: Sequence[Run]) -> Table:
-    rows = [
-        (
-            run.title,
-            run.train,
-            run.validation,
-            f"{run.width:g}",
-            f"{run.epochs} of {run.epochs_asked}" + (f" ({run.stopped})" if run.stopped else ""),
-            _duration(run.seconds),
-        )
-        for run in runs
-    ]
-    header = ("Run", "Training images", "Validation images", "Width", "Epochs", "Time")
-    return Table("Training runs", header, rows)
-
-
-def _runs(results: Reproduction) -> list[Run]:
-    return [result.run for result in results.segmentation] + [result.run for result in results.diagnosis]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
 
 
 def _figures_only(value: Any) -> Any:

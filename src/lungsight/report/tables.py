@@ -25,6 +25,7 @@ class Table:
             that follow.
         digits: after the point, for floats and measures.
         notes: under the table.
+        signed: names of columns whose figures carry their sign, as differences do.
     """
 
     caption: str
@@ -32,6 +33,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     digits: int = 4
     notes: str = ""
+    signed: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -70,8 +72,9 @@ class Table:
         return buffer.getvalue()
 
 
-def show(value: Cell, digits: int = 4) -> str:
+def show(value: Cell, digits: int = 4, *, signed: bool = False) -> str:
     """A figure as text: thousands get commas, floats `digits` decimals, missing ones a dash, an interval brackets."""
+    sign = "+" if signed else ""
     if value is None:
         return "–"
     if isinstance(value, Measure):
@@ -82,7 +85,7 @@ def show(value: Cell, digits: int = 4) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int | np.integer):
-        return f"{value:,}"
+        return f"{value:{sign},}".replace("-", "−")
     if not np.isfinite(value):
         return "–"
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return f"{value:{sign},.{digits}f}".replace("-", "−")
