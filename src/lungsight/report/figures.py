@@ -193,7 +193,7 @@ def reliability(
     figure, (axes, below) = new_figure(4.7, 5.0, nrows=2, sharex=True, height_ratios=[3.2, 1])
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), label="perfectly calibrated")
     full = n > 0
-    name = "observed" if error is None else _label("observed, calibration error", error)
+    name = "observed" if error is None else _label("observed, ECE", error)
     axes.plot(p[full], o[full], color=COLOURS[0], marker="o", markersize=5, linewidth=1.5, label=name)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="Share that is COVID-19")
     _legend(axes, loc="upper left")
