@@ -8,6 +8,7 @@ import typer
 
 from lungsight.cli import data
 from lungsight.cli.evaluate import evaluate
+from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
 from lungsight.cli.predict import predict
 from lungsight.cli.reproduce import reproduce
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, train, cross_validate, evaluate, export, reproduce):
+for command in (predict, explain, train, cross_validate, evaluate, export, reproduce):
     app.command()(command)
 app.add_typer(data.app, name="data", help="Describe, convert and draw data sets.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,36 +10,61 @@ from numpy.typing import NDArray
 
 from lungsight import __version__
 from lungsight.errors import InputError, require
-from lungsight.files import atomic_write
+from lungsight.files import write_bytes
 from lungsight.writers.pictures import LEFT, RIGHT
 
 SIDES = {LEFT: ("Left lung", "7771000", "Left"), RIGHT: ("Right lung", "24028007", "Right")}
 """Label, SNOMED CT code and meaning of the side."""
 
+CARRIED = frozenset(
+    {"SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"}
+    | {"Modality", "Rows", "Columns"}
+)
+"""What an anonymous SEG takes from its source."""
+EMPTIED = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
+    *("StudyID", "StudyDate", "StudyTime", "AccessionNumber"),
+)
+"""What must be there, but may be empty."""
+
 
 def write_dicom_seg(
     path: str | Path,
-    source: str | Path,
+    source: str | Path | bytes,
     labels: NDArray[np.uint8],
     *,
     algorithm: str = "Lungsight lung network",
 ) -> None:
-    """Write a label map as a DICOM SEG that refers to the X-ray it was made from.
+    """Write `encode_dicom_seg` to a file; raises OutputError where it cannot be written, and what that raises."""
+    data = encode_dicom_seg(source, labels, algorithm=algorithm)
+    write_bytes(path, data)
+
+
+def encode_dicom_seg(
+    source: str | Path | bytes,
+    labels: NDArray[np.uint8],
+    *,
+    algorithm: str = "Lungsight lung network",
+    anonymous: bool = False,
+) -> bytes:
+    """A label map as a DICOM SEG that refers to the X-ray it was made from.
 
     Each lung is a binary segment: category Anatomical Structure, type Lung (SNOMED CT 39607008) with the
     side as its modifier (DICOM PS3.3 C.8.20.4). The patient and study of the source are carried over, as
     a SEG belongs to its study: this is the only result of lungsight that names a patient.
 
     Args:
-        path: the SEG file.
-        source: the X-ray, a DICOM file.
+        source: the X-ray, a DICOM file or its bytes.
         labels: (H, W) of the source's size: 0, 1 for the patient's left and 2 for the right lung.
         algorithm: name of the network, for the record.
+        anonymous: carry over nothing but the UIDs by which a SEG finds its image and study.
+
+    Returns:
+        The bytes of the SEG file.
 
     Raises:
         InputError: the source is no DICOM image, lacks what a SEG must repeat, or has another size.
         MissingExtraError: highdicom is not installed.
-        OutputError: the file cannot be written.
     """
     highdicom = require("highdicom", feature="Writing DICOM SEG", extra="serve")
     from pydicom import dcmread
@@ -46,13 +72,20 @@ def write_dicom_seg(
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
+    where = "the X-ray" if isinstance(source, bytes) else source
     try:
-        image = dcmread(source, stop_before_pixels=True)
+        image = dcmread(io.BytesIO(source) if isinstance(source, bytes) else source, stop_before_pixels=True)
     except (OSError, InvalidDicomError) as error:
-        raise InputError("a DICOM SEG needs the X-ray as a DICOM file", where=source) from error
+        raise InputError("a DICOM SEG needs the X-ray as a DICOM file", where=where) from error
+    if anonymous:
+        for element in list(image):
+            if element.keyword not in CARRIED:
+                del image[element.tag]
+        for word in EMPTIED:
+            setattr(image, word, "")
     size = (image.get("Rows"), image.get("Columns"))
     if size != labels.shape:
-        raise InputError(f"the labels are {labels.shape}, the DICOM image is {size}", where=source)
+        raise InputError(f"the labels are {labels.shape}, the DICOM image is {size}", where=where)
     identification = highdicom.AlgorithmIdentificationSequence(
         name=algorithm, family=codes.DCM.ArtificialIntelligence, version=__version__
     )
@@ -91,6 +124,7 @@ def write_dicom_seg(
             series_description="Lungs (Lungsight, research use only)",
         )
     except (AttributeError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"the DICOM file lacks what a SEG must repeat ({error})", where=source) from error
-    with atomic_write(path) as temporary:
-        segmentation.save_as(temporary)
+        raise InputError(f"the DICOM file lacks what a SEG must repeat ({error})", where=where) from error
+    buffer = io.BytesIO()
+    segmentation.save_as(buffer)
+    return buffer.getvalue()
