@@ -27,3 +27,13 @@ def v7_manifest() -> Path:
 def darwin_sample() -> Path:
     """A Darwin export with 29 images at native size."""
     return _data("darwin-export-sample")
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 24 small drawn X-rays of 64 px, 6 of them COVID-19, from two hospitals; not to be changed."""
+    from lungsight.dataset.phantom import write_phantoms
+
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, count=24, seed=3, shortcut=0.5, size=64)
+    return folder

@@ -25,14 +25,18 @@ _LIBRARIES = (
 
 
 def commit() -> str:
-    """The commit of the checkout that this package runs from, with '+' where it has changes; '' outside one."""
+    """The commit of the checkout that this package runs from, with '+' where it has changes; '' outside one.
+
+    A copy installed in an environment below someone else's repository is not of that repository.
+    """
     here = Path(__file__).resolve().parent
     try:
-        head, changes = (
+        _, head, changes = (
             subprocess.run(
                 ["git", "-C", str(here), *command], capture_output=True, text=True, timeout=10, check=True
             ).stdout.strip()
             for command in (
+                ("ls-files", "--error-unmatch", Path(__file__).name),
                 ("rev-parse", "HEAD"),
                 ("status", "--porcelain", "--untracked-files=no", "--", str(here)),
             )

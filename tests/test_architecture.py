@@ -1,0 +1,141 @@
+"""Imports go down only, and the base install reaches no heavy library."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "lungsight"
+LAYERS = (
+    {"errors"},
+    {"config", "files", "provenance"},
+    {"xray", "preprocess", "metrics"},
+    {"dataset", "networks"},
+    {"split", "model"},
+    {"inference", "training"},
+    {"writers", "explain", "evaluation"},
+    {"audit", "report", "batch", "server", "cluster", "export"},
+    {"reproduce"},
+    {"cli"},
+)
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+# They may read the version; the root itself imports everything else lazily.
+ROOT = "lungsight"
+FREE_OF_TORCH = ("xray", "inference", "model", "writers", "batch", "cli", "dataset", "split", "preprocess")
+HEAVY = ("torch", "sklearn", "scipy", "matplotlib", "lightning", "pandas", "monai", "torchmetrics", "onnx")
+FILES = sorted(SOURCE.rglob("*.py"))
+MODULES = [".".join((ROOT, *path.relative_to(SOURCE).with_suffix("").parts)) for path in FILES]
+
+
+def imports(path: Path) -> list[tuple[int, str, bool]]:
+    """(line, part of lungsight, whether for type checking only) of every import in a file, inner ones too."""
+    tree = ast.parse(path.read_text("utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == ROOT and len(parts) > 1 and parts[1] != "__version__":
+                found.append((node.lineno, parts[1], id(node) in typing_only))
+    return found
+
+
+def part(path: Path) -> str:
+    """The module or package directly under lungsight that a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def test_every_module_has_a_layer() -> None:
+    parts = {part(path) for path in FILES} - {"__init__"}
+    assert parts <= set(LAYER), "give the new module a layer in this file and in the design"
+
+
+@pytest.mark.parametrize("path", FILES, ids=MODULES)
+def test_imports_go_to_lower_layers_only(path: Path) -> None:
+    here = part(path)
+    if here == "__init__":
+        return
+    for line, there, _ in imports(path):
+        assert there == here or LAYER[there] < LAYER[here], (
+            f"{path.relative_to(SOURCE)}:{line}: {here} (layer {LAYER[here]}) imports {there} (layer {LAYER[there]})"
+        )
+
+
+def test_the_root_imports_nothing_at_once() -> None:
+    assert all(typing_only for _, _, typing_only in imports(SOURCE / "__init__.py"))
+
+
+def test_a_forbidden_edge_is_found(tmp_path: Path) -> None:
+    """The reader of imports sees them wherever they stand."""
+    file = tmp_path / "m.py"
+    file.write_text("def f():\n    from lungsight.cli import main\n    import lungsight.report.page\n")
+    assert imports(file) == [(2, "cli", False), (3, "report", False)]
+
+
+def loaded(code: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
+    code += f"\nimport sys\nprint(*(name for name in {heavy!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_the_base_install_never_reaches_pytorch() -> None:
+    modules = [
+        module
+        for module, path in zip(MODULES, FILES, strict=True)
+        if part(path) in FREE_OF_TORCH and not module.endswith("__init__")
+    ]
+    assert len(modules) > 30
+    assert loaded("\n".join(f"import {module}" for module in modules)) == []
+
+
+def test_import_and_help_load_little() -> None:
+    """A guard of their speed that does not depend on the machine: what they load, and how much of it."""
+    code = """
+import sys
+before = set(sys.modules)
+import lungsight
+assert len(set(sys.modules) - before) < 60, sorted(set(sys.modules) - before)
+import lungsight.cli
+sys.argv = ["lungsight", "--help"]
+try:
+    lungsight.cli.main()
+except SystemExit:
+    pass
+"""
+    assert loaded(code, (*HEAVY, "numpy", "cv2", "PIL", "pydicom", "onnxruntime", "fastapi", "ray")) == []
+
+
+def test_nothing_below_the_command_line_prints_or_exits() -> None:
+    """Only cli/ talks to the terminal; no assert stands where a user's input is checked."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            where = f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 0)}"
+            assert not isinstance(node, ast.Assert), f"{where}: assert"
+            if part(path) != "cli" and isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in ("print", "sys.exit", "exit"), where
+
+
+def test_nothing_unpickles_a_file() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
+                assert not names & {"pickle", "joblib", "dill"}, path
