@@ -191,14 +191,19 @@ def train(
     batches = Batches(examples, np.array(split.train), recipe, training=True)
     module = TrainingModule(recipe, steps=len(batches))
     history = History(listener, minutes)
-    best = callbacks.ModelCheckpoint(
-        dirpath=folder / CHECKPOINTS,
-        filename="best",
-        monitor="val_loss",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    others: list[Any] = [history, best]
+    others: list[Any] = [history]
+    # The last one is written last: from it a run resumes, and it remembers which epoch was the best. (Not by
+    # `save_last`, which since Lightning 2.6 writes only when the best one is written.)
+    for name, quantity in (("best", "val_loss"), ("last", None)):
+        if name in ("last", recipe.training.keep):
+            others.append(
+                callbacks.ModelCheckpoint(
+                    dirpath=folder / CHECKPOINTS,
+                    filename=name,
+                    monitor=quantity,
+                    enable_version_counter=False,
+                )
+            )
     if recipe.training.patience:
         others.append(_Patience(monitor="val_loss", patience=recipe.training.patience, mode="min"))
     if recipe.training.averaging:
