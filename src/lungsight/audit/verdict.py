@@ -37,9 +37,11 @@ def judge(
     """The verdict and the rules that it rests on.
 
     The data: D1 a probe without lungs does at least half as well as one on the whole image; D2 the source alone
-    tells the classes apart; D3 a probe without lungs does as well as the score itself. The score: S1 it still works with black lungs or on the border alone; S2 it follows
-    the outside rather than the lungs when the two are of different sources; S3 it tells sources apart within one
-    class, where the source gives the class away (elsewhere that is a lack of robustness, no shortcut). Within sources: W1 it is clearly lower there than pooled; W2 it is not shown to work there.
+    tells the classes apart; D3 a probe without lungs does as well as the score itself. The score: S1 it still
+    works with black lungs or on the border alone; S2 it follows the outside rather than the lungs when the two are
+    of different sources; S3 it tells sources apart within one class, where the source gives the class away
+    (elsewhere that is a lack of robustness, no shortcut). Within sources: W1 it is clearly lower there than pooled;
+    W2 it is not shown to work there.
 
     Step 4: W2, the source alone (D2) is as good as the score, and one of D3, S1, S2, S3: nothing about the score
     is left for the lungs to explain. Step 3: one of S1, S2, S3, W1. Step 2: D1 or D2. Step 1: none of these.
