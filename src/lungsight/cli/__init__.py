@@ -12,6 +12,7 @@ from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
 from lungsight.cli.predict import predict
 from lungsight.cli.reproduce import reproduce
+from lungsight.cli.serve import serve
 from lungsight.cli.train import train
 from lungsight.errors import LungsightError
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, explain, train, cross_validate, evaluate, export, reproduce):
+for command in (predict, serve, explain, train, cross_validate, evaluate, export, reproduce):
     app.command()(command)
 app.add_typer(data.app, name="data", help="Describe, convert and draw data sets.")
 
