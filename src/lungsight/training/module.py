@@ -161,11 +161,16 @@ class Feed(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         epoch = self.trainer.current_epoch if self.trainer else 0
-        # Without workers a loader wakes none; with a GPU they keep ahead of it.
-        return DataLoader(self._train(epoch), batch_size=None, num_workers=self._workers)
+        return self._loader(self._train(epoch), self._workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self._validation, batch_size=None, num_workers=0)
+        return self._loader(self._validation, 0)
+
+    @staticmethod
+    def _loader(batches: Batches, workers: int) -> DataLoader[Any]:
+        # With a generator of its own: a loader that starts draws a number, from torch's global generator otherwise,
+        # and it starts more often in a resumed run, whose dropout would differ.
+        return DataLoader(batches, batch_size=None, num_workers=workers, generator=torch.Generator())
 
 
 class History(callbacks.Callback):
