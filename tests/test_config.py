@@ -138,7 +138,7 @@ def test_settings_come_back_from_toml(
         ("network.width=0", "network.width must be above 0, at most 4"),
         ("evaluation.threshold=1", "evaluation.threshold must be between 0 and 1"),
         ("split.fold=5", "split.fold must be -1, or below split.folds"),
-        ("split.folds=1", "split.folds must be from 2"),
+        ("split.folds=1", "split.folds must be from 3"),
         ("split.non_covid_limit=-3", "split.non_covid_limit must be 0 or more"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_wrong_setting_is_named(setting: str, words: str) -> None:
 
 
 def test_lungs_are_not_cropped() -> None:
-    with pytest.raises(ConfigError, match="data.crop must be 0 where the task is 'lungs'"):
+    with pytest.raises(ConfigError, match=r"data.crop must be 0 where the task is 'lungs'"):
         load_recipe("lungs", ["data.crop=[1, 0, 0, 0]"])
 
 
@@ -182,7 +182,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, words: str) -> None:
 
 def test_an_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
     for name in ("paper-segmentatoin", tmp_path):
-        with pytest.raises(ConfigError, match="Shipped recipes: .*paper-segmentation"):
+        with pytest.raises(ConfigError, match=r"Shipped recipes: .*paper-segmentation"):
             load_recipe(name)
 
 

@@ -1,0 +1,92 @@
+"""Trained networks as ONNX files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+import onnxruntime  # noqa: E402
+
+from lungsight.config import Recipe, from_table  # noqa: E402
+from lungsight.errors import ModelError  # noqa: E402
+from lungsight.networks import NETWORKS  # noqa: E402
+from lungsight.training import export  # noqa: E402
+from lungsight.training.module import make_network  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+def recipe_for(name: str, channels: int) -> Recipe:
+    masks = NETWORKS[name].gives_masks
+    return from_table(
+        {
+            "name": "t",
+            "task": "lungs" if masks else "diagnosis",
+            "network": {"name": name, "width": 0.1},
+            "data": {"size": [64, 96], "channels": channels, "view": "whole" if masks else "lungs"},
+        }
+    )
+
+
+def trained(recipe: Recipe) -> torch.nn.Module:
+    """A network whose every value, the running means too, has moved from where it started."""
+    torch.manual_seed(0)
+    network = make_network(recipe).train()
+    for _ in range(3):
+        network(torch.rand(4, recipe.data.channels, 64, 96))
+    return network
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_onnx_runtime_agrees_with_pytorch_at_every_batch_size(name: str, channels: int) -> None:
+    recipe = recipe_for(name, channels)
+    network = trained(recipe)
+    code, difference = export.to_onnx(network, recipe)
+    assert difference < 1e-4
+    session = onnxruntime.InferenceSession(code, providers=["CPUExecutionProvider"])
+    network.eval()
+    for count in (1, 3, 7):
+        images = np.random.default_rng(count).random((count, channels, 64, 96), np.float32)
+        found = session.run(None, {session.get_inputs()[0].name: images})
+        with torch.inference_mode():
+            logits = network(torch.from_numpy(images))
+        if recipe.task == "lungs":
+            assert found[0].shape == (count, 1, 64, 96)
+            assert (found[0].min() >= 0) and (found[0].max() <= 1)
+            assert np.abs(found[0] - torch.sigmoid(logits).numpy()).max() < 1e-4
+        else:
+            assert found[0].shape == (count, 1)
+            assert np.abs(found[0] - logits.numpy()).max() < 1e-4
+        if name == "lungs-cnn":
+            assert found[1].shape == (count, 1, 4, 6)
+            assert np.abs(found[1].mean(axis=(2, 3)) - found[0]).max() < 1e-5
+    names = [output.name for output in session.get_outputs()]
+    wanted = {"lungs-cnn": ["logit", "cam"], "paper-cnn": ["logit"]}
+    assert names == wanted.get(name, ["probability"])
+
+
+def test_a_file_that_disagrees_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_for("lung-unet", 1)
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(ModelError, match="differs from PyTorch by"):
+        export.to_onnx(trained(recipe), recipe)
+
+
+def test_parity_sees_a_difference() -> None:
+    """Compared with another network's file, the difference is not small."""
+    recipe = recipe_for("lung-unet", 1)
+    code, _ = export.to_onnx(trained(recipe), recipe)
+    torch.manual_seed(1)
+    other = torch.nn.Sequential(make_network(recipe), torch.nn.Sigmoid()).eval()
+    assert export.parity(other, code, recipe) > 1e-2
+
+
+def test_an_unfinished_run_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no finished run"):
+        export.export_run(tmp_path)
