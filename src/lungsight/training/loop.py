@@ -28,6 +28,7 @@ from lungsight.networks import check as check_network
 from lungsight.split import Indices, Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 from lungsight.training.batches import Batches, Examples, to_input, view
 from lungsight.training.module import (
+    Checkpoints,
     Feed,
     History,
     Listener,
@@ -35,6 +36,7 @@ from lungsight.training.module import (
     channels_last,
     input_size,
     make_network,
+    read_checkpoint,
 )
 
 CHECKPOINTS = "checkpoints"
@@ -215,6 +217,7 @@ def train(
         devices=1,
         precision=precision(recipe),
         callbacks=others,
+        plugins=[Checkpoints()],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -232,18 +235,16 @@ def train(
         # weights_only: a checkpoint is read as data, never as a pickled program.
         trainer.fit(module, feed, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     except OSError as error:
-        raise OutputError(
-            f"cannot be written: {(error.strerror or str(error)).lower()}",
-            where=folder,
-            hint="Free some space; --resume goes on from the last whole epoch",
-        ) from error
+        raise _cannot_write(folder, (error.strerror or str(error)).lower()) from error
+    except OutputError as error:
+        raise _cannot_write(folder, error.what.partition(": ")[2]) from error
     except SystemExit as error:
         # Lightning answers Ctrl-C by ending the program and ignoring the next one.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from error
     # From disk, not from memory: a run that is resumed after its last epoch trains no more, and ends the same.
-    state = torch.load(folder / CHECKPOINTS / f"{recipe.training.keep}.ckpt", weights_only=True)["state_dict"]
-    module.load_state_dict(state)
+    kept = read_checkpoint(folder / CHECKPOINTS / f"{recipe.training.keep}.ckpt")
+    module.load_state_dict(kept["state_dict"])
     _write_history(folder, history.rows)
     _save_weights(folder, module.network)
     seconds = sum(row["seconds"] for row in history.rows)
@@ -259,6 +260,14 @@ def train(
         },
     )
     return Run(folder, recipe, history.rows, seconds, history.waiting_share, history.out_of_time, failures)
+
+
+def _cannot_write(folder: Path, reason: str) -> OutputError:
+    return OutputError(
+        f"cannot be written: {reason}",
+        where=folder,
+        hint="Free some space; --resume goes on from the last whole epoch",
+    )
 
 
 def precision(recipe: Recipe) -> str:
@@ -284,8 +293,9 @@ def load_run(folder: str | Path) -> tuple[Recipe, nn.Module]:
     """The recipe and the trained network of a run folder, ready to predict.
 
     Raises:
-        ModelError: the folder holds no finished run.
+        ModelError: the folder holds no finished run, or a damaged one.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = Path(folder) / "weights.safetensors"
@@ -295,7 +305,12 @@ def load_run(folder: str | Path) -> tuple[Recipe, nn.Module]:
         )
     recipe = load_recipe(Path(folder) / "config.toml")
     network = make_network(recipe)
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            "the weights are damaged, or not those of config.toml beside them", where=path
+        ) from error
     return recipe, network.eval()
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch import callbacks
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lungsight.config import Recipe
+from lungsight.errors import ModelError
+from lungsight.files import atomic_write
 from lungsight.networks import build
 from lungsight.training.batches import Batches
 
@@ -171,6 +176,34 @@ class Feed(lightning.LightningDataModule):
         # With a generator of its own: a loader that starts draws a number, from torch's global generator otherwise,
         # and it starts more often in a resumed run, whose dropout would differ.
         return DataLoader(batches, batch_size=None, num_workers=workers, generator=torch.Generator())
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there.
+
+    Lightning's own writes it to the system's temporary folder: from another disk the move is a copy, which `kill -9`
+    can cut.
+    """
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        # Into memory first: torch does not say that a disk is full as others do.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> Any:
+        return read_checkpoint(path, map_location)
+
+
+def read_checkpoint(path: str | Path, where: Any = None) -> Any:
+    """What a checkpoint holds, read as data and never as a program; raises ModelError."""
+    try:
+        return torch.load(path, map_location=where, weights_only=True)
+    except Exception as error:  # torch raises errors of many kinds for a damaged file
+        raise ModelError(
+            "the checkpoint is damaged", where=path, hint="Delete it, and --resume starts from the beginning"
+        ) from error
 
 
 class History(callbacks.Callback):

@@ -1,0 +1,264 @@
+"""Figures against hand counts, and the evaluation of a run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+
+from lungsight.config import load_recipe  # noqa: E402
+from lungsight.dataset import Dataset, Row, read_dataset  # noqa: E402
+from lungsight.errors import DataError, ModelError  # noqa: E402
+from lungsight.evaluation import (  # noqa: E402
+    DiagnosisFigures,
+    Evaluation,
+    MaskFigures,
+    diagnosis_figures,
+    evaluate_run,
+    mask_figures,
+    same_source_auroc,
+)
+from lungsight.evaluation.run import best_threshold, load_metrics, read_split  # noqa: E402
+from lungsight.training import train  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec")
+
+
+def rows(covid: list[bool], patients: list[str] | None = None, sources: list[str] | None = None) -> list[Row]:
+    return [
+        Row(
+            str(i),
+            Path("x.png"),
+            covid=value,
+            patient=patients[i] if patients else "",
+            source=sources[i] if sources else "",
+        )
+        for i, value in enumerate(covid)
+    ]
+
+
+def test_mask_figures_by_hand() -> None:
+    truth, predicted = np.zeros((2, 4, 4), bool), np.zeros((2, 4, 4), bool)
+    truth[0, :2] = True  # 8 pixels
+    predicted[0, :2, :2] = True  # 4 of them
+    truth[1, 0, :2] = True  # 2 pixels
+    predicted[1, 0] = True  # those and 2 more
+    found = mask_figures(predicted, truth, rows([True, True], ["a", "b"]), 0.2)
+    assert found.values["accuracy"].tolist() == [12 / 16, 14 / 16]
+    assert found.values["iou"].tolist() == [4 / 8, 2 / 4]
+    assert found.values["dice"].tolist() == pytest.approx([8 / 12, 4 / 6])
+    assert found.per_image["dice"].value == pytest.approx(2 / 3)
+    assert found.pooled["accuracy"].value == pytest.approx(26 / 32)
+    assert found.pooled["iou"].value == pytest.approx(6 / 12)
+    assert found.pooled["dice"].value == pytest.approx(12 / 18)
+    written = found.to_dict()
+    assert written["threshold"] == 0.2
+    assert written["pooled"]["iou"]["value"] == pytest.approx(0.5)
+
+
+def test_diagnosis_figures_by_hand() -> None:
+    score = np.array([0.9, 0.6, 0.4, 0.8, 0.3, 0.2, 0.1, 0.55])
+    covid = [True, True, True, False, False, False, False, False]
+    found = diagnosis_figures(score, rows(covid, sources=["s"] * 8), 0.5)
+    # Of 15 pairs: 0.9 beats 5, 0.6 beats 4, 0.4 beats 3.
+    assert found.figures["auroc"].value == pytest.approx(12 / 15)
+    assert found.figures["accuracy"].value == pytest.approx(5 / 8)
+    counts = found.confusion
+    assert (counts.tp, counts.fn, counts.fp, counts.tn) == (2, 1, 2, 3)
+    assert found.figures["sensitivity"].value == pytest.approx(2 / 3)
+    assert found.figures["specificity"].value == pytest.approx(3 / 5)
+    assert found.majority_accuracy == pytest.approx(5 / 8)
+    wanted = np.mean((score - np.array(covid)) ** 2)
+    assert found.figures["brier"].value == pytest.approx(wanted)
+    assert found.same_source is not None
+    assert found.same_source.value == pytest.approx(12 / 15)
+    assert found.same_source_images == 8
+    assert found.roc.at(np.array([0.0, 1.0])).tolist() == [pytest.approx(1 / 3), 1.0]
+
+
+def test_same_source_auroc_by_hand() -> None:
+    score = [0.9, 0.8, 0.1, 0.7, 0.6, 0.2, 0.05]
+    covid = [True, True, False, True, False, False, False]
+    source = ["a", "a", "b", "c", "c", "c", "c"]
+    # Only c has both: 0.7 beats all of 0.6, 0.2, 0.05.
+    assert same_source_auroc(score, covid, source) == 1.0
+    # A second source with both, of one losing pair, counts as its one pair of four.
+    assert same_source_auroc([*score, 0.3, 0.4], [*covid, True, False], [*source, "d", "d"]) == 0.75
+    assert np.isnan(same_source_auroc(score[:3], covid[:3], source[:3]))
+
+
+def test_a_score_that_is_only_the_source_is_worth_nothing_within_one() -> None:
+    sources = ["a"] * 20 + ["b"] * 20
+    covid = [True] * 16 + [False] * 4 + [True] * 4 + [False] * 16
+    score = np.array([0.9] * 20 + [0.1] * 20)
+    found = diagnosis_figures(score, rows(covid, sources=sources))
+    assert found.figures["auroc"].value == pytest.approx(0.8)
+    assert found.same_source is not None
+    assert found.same_source.value == pytest.approx(0.5)
+
+
+def test_images_of_one_source_are_counted_only_where_it_has_both_classes() -> None:
+    found = diagnosis_figures(
+        np.array([0.1, 0.2, 0.7, 0.8]), rows([False, True, False, False], sources=["a", "a", "b", "b"])
+    )
+    assert found.same_source_images == 2
+    alone = diagnosis_figures(np.array([0.1, 0.9]), rows([False, True], sources=["a", "b"]))
+    assert alone.same_source is None
+    assert alone.to_dict()["same_source_auroc"] is None
+
+
+def test_the_best_threshold_is_that_of_the_highest_dice() -> None:
+    truth = np.zeros((2, 8, 8), bool)
+    truth[:, :4] = True
+    probability = np.where(truth, 0.42, 0.28).astype(np.float32)
+    assert 0.28 <= best_threshold(probability, truth) < 0.42
+
+
+# ------------------------------------------------------------------------------------------- of a run
+
+SMALL: dict[str, Any] = {
+    "network.width": 0.1,
+    "data.size": [64, 64],
+    "training.batch": 4,
+    "training.epochs": 6,
+    "training.learning_rate": 5e-3,
+    "training.averaging": 0.0,
+    "training.augmentation": "none",
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(phantoms: Path) -> Dataset:
+    return read_dataset(phantoms)
+
+
+@pytest.fixture(scope="module")
+def lung_run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = load_recipe("lungs").with_settings(**SMALL)
+    return train(recipe, dataset, tmp_path_factory.mktemp("runs") / "lungs").folder
+
+
+@pytest.fixture(scope="module")
+def diagnosis_run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = SMALL | {"data.crop": [4, 4, 0, 4], "training.learning_rate": 1e-3}
+    recipe = load_recipe("paper-diagnosis").with_settings(**settings)
+    return train(recipe, dataset, tmp_path_factory.mktemp("runs") / "diagnosis").folder
+
+
+def predictions(run: Path) -> list[dict[str, str]]:
+    with (run / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_files_of_a_lung_evaluation(dataset: Dataset, lung_run: Path) -> None:
+    result = evaluate_run(lung_run, dataset)
+    assert result.part == "test"
+    parts = read_split(lung_run)
+    assert [row.id for row in result.rows] == [row.id for row in dataset if parts[row.id] == "test"]
+    assert result.truth is not None
+    assert isinstance(result.figures, MaskFigures)
+    table = predictions(lung_run)
+    for place, line in enumerate(table):
+        predicted, true = result.probability[place] > result.figures.threshold, result.truth[place]
+        assert line["id"] == result.rows[place].id
+        dice = 2 * (predicted & true).sum() / (predicted.sum() + true.sum())
+        assert float(line["dice"]) == pytest.approx(dice, abs=1e-6)
+    written = load_metrics(lung_run)
+    assert written["images"] == len(table)
+    mean = np.mean([float(line["dice"]) for line in table])
+    assert written["per_image"]["dice"]["value"] == pytest.approx(mean, abs=1e-6)
+    assert written["patients"] == len({row.patient for row in result.rows})
+
+
+def test_the_threshold_is_chosen_on_the_validation_part_alone(
+    dataset: Dataset, lung_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[NDArray[np.bool_]] = []
+
+    def choose(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
+        seen.append(truth)
+        assert probability.shape == truth.shape
+        return 0.35
+
+    monkeypatch.setattr("lungsight.evaluation.run.best_threshold", choose)
+    result = evaluate_run(lung_run, dataset, write=False)
+    assert result.figures.threshold == 0.35
+    parts = read_split(lung_run)
+    everything = evaluate_run(lung_run, dataset, part="validation", threshold=0.4, write=False)
+    assert len(seen) == 1, "a given threshold is not chosen"
+    assert everything.figures.threshold == 0.4
+    assert np.array_equal(seen[0], everything.truth)
+    assert len(seen[0]) == sum(part == "validation" for part in parts.values())
+
+
+def test_files_of_a_diagnosis_evaluation(dataset: Dataset, diagnosis_run: Path) -> None:
+    result = evaluate_run(diagnosis_run, dataset)
+    assert result.part == "validation", "the paper's split has no test part"
+    assert isinstance(result.figures, DiagnosisFigures)
+    table = predictions(diagnosis_run)
+    score = np.array([float(line["probability"]) for line in table])
+    covid = np.array([line["covid"] == "1" for line in table])
+    pairs = [(a > b) + (a == b) / 2 for a in score[covid] for b in score[~covid]]
+    assert load_metrics(diagnosis_run)["auroc"]["value"] == pytest.approx(np.mean(pairs), abs=1e-6)
+    assert load_metrics(diagnosis_run)["accuracy"]["value"] == pytest.approx(((score > 0.5) == covid).mean())
+    assert load_metrics(diagnosis_run)["threshold"] == 0.5
+
+
+def test_parts(dataset: Dataset, lung_run: Path, tmp_path: Path) -> None:
+    def size(found: Evaluation) -> int:
+        return len(found.rows)
+
+    parts = [
+        size(evaluate_run(lung_run, dataset, part=p, write=False)) for p in ("train", "validation", "test")
+    ]
+    assert sum(parts) == len(dataset)
+    assert size(evaluate_run(lung_run, dataset, part="all", write=False)) == len(dataset)
+    with pytest.raises(DataError, match=r"there is no part 'tset'\. Parts: train"):
+        evaluate_run(lung_run, dataset, part="tset", write=False)
+    renamed = tmp_path / "manifest.csv"
+    text = (dataset.root / "manifest.csv").read_text()
+    renamed.write_text(
+        text.replace("\nphantom-3", "\nother-3")
+        .replace(",images/", f",{dataset.root}/images/")
+        .replace(",masks/", f",{dataset.root}/masks/")
+    )
+    other = read_dataset(tmp_path)
+    outside = evaluate_run(lung_run, other, threshold=0.5, write=False)
+    assert (outside.part, size(outside)) == ("all", len(dataset))
+    with pytest.raises(DataError, match="none of its images is in the test part"):
+        evaluate_run(lung_run, other, part="test", write=False)
+
+
+def test_evaluating_is_repeatable(dataset: Dataset, lung_run: Path) -> None:
+    first, second = (evaluate_run(lung_run, dataset, write=False).to_dict() for _ in range(2))
+    assert json.dumps(first) == json.dumps(second)
+
+
+def test_damaged_runs_are_named(dataset: Dataset, lung_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no finished run"):
+        evaluate_run(tmp_path, dataset)
+    with pytest.raises(ModelError, match="was not evaluated yet"):
+        load_metrics(tmp_path)
+    folder = tmp_path / "run"
+    shutil.copytree(lung_run, folder)
+    (folder / "split.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ModelError, match=r"split\.csv is missing or damaged"):
+        evaluate_run(folder, dataset)
+    (folder / "weights.safetensors").write_bytes(b"no")
+    with pytest.raises(ModelError, match="are damaged"):
+        evaluate_run(folder, dataset)
+    wide = load_recipe(lung_run / "config.toml").with_settings(**{"network.width": 0.2})
+    from lungsight.config import to_toml
+
+    shutil.copy(lung_run / "weights.safetensors", folder)
+    (folder / "config.toml").write_text(to_toml(wide))
+    with pytest.raises(ModelError, match=r"or not those of config\.toml"):
+        evaluate_run(folder, dataset)
