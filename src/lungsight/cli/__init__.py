@@ -7,6 +7,7 @@ import sys
 import typer
 
 from lungsight.cli import data
+from lungsight.cli.audit import audit
 from lungsight.cli.evaluate import evaluate
 from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, serve, explain, train, cross_validate, evaluate, export, reproduce):
+for command in (predict, serve, explain, train, cross_validate, evaluate, audit, export, reproduce):
     app.command()(command)
 app.add_typer(data.app, name="data", help="Describe, convert and draw data sets.")
 

@@ -2,68 +2,164 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lungsight.cli.train import DataOption, name_left_out, need_training
+from lungsight.cli.train import DataOption, command_line, name_left_out, need_training
+from lungsight.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from lungsight.dataset import Dataset
+    from lungsight.evaluation.assess import Assessment
+    from lungsight.evaluation.predictions import Predicted
+    from lungsight.metrics import Interval
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     data: DataOption,
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a finished run, or cross-validated.", show_default=False)
+    ] = None,
+    shipped: Annotated[bool, typer.Option("--shipped", help="Judge the networks that come along.")] = False,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Judge anybody's scores: a CSV with id and probability.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge anybody's lung masks: a folder of PNGs named by id. With RUN: the lung run to apply."
+        ),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(help="A second model for a paired test: a run, 'shipped', a CSV or a folder of masks."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for report, tables and figures; default: the run's.")
+    ] = None,
+    external: Annotated[
+        Path | None, typer.Option(help="A second data set, for the external AUROC (RUN and --shipped).")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="Folder of the model's audit; default: RUN/audit, if there.")
+    ] = None,
     part: Annotated[
         str | None, typer.Option(help="train, validation, test or all; default: what was held out.")
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Default: the recipe's (the paper: 0.2).")
     ] = None,
-    masks: Annotated[Path | None, typer.Option(help="A lung run whose masks are applied.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
+    external_columns: Annotated[str | None, typer.Option(help="The same for --external.")] = None,
 ) -> None:
-    """Score a run on what it did not learn from; every figure with a 95 % interval over patients.
+    """Judge a model on what it did not learn from; every figure with a 95 % interval over patients.
 
-    Exit code 1: some images could not be used.
+    The model is a RUN, --shipped, --predictions or --masks. Writes report.html, metrics.json, predictions.csv,
+    tables/ and the CLAIM and TRIPOD+AI checklists (claim.md, claim.json).
+    Exit code 0: all done; 1: some images could not be used; 2: nothing could be judged.
     """
+    applied = masks if run is not None else None
+    chosen = [run, predictions, masks if run is None else None]
+    if sum(one is not None for one in chosen) + shipped != 1:
+        raise ConfigError("give one model: a RUN, --shipped, --predictions CSV or --masks FOLDER")
+    folder = out or run
+    if folder is None:
+        raise ConfigError("--out is needed where the model is no run", hint="Name a folder for the report")
     need_training()
+    from lungsight import provenance
+    from lungsight.cli.data import parse_columns, progress_bar
+    from lungsight.dataset import read_dataset
+    from lungsight.evaluation import predictions as reading
+    from lungsight.evaluation.assess import assess
+    from lungsight.report.claim_answers import fill_in
+    from lungsight.report.evaluation_report import Evaluated, write_evaluation
+
+    dataset = read_dataset(data, columns=parse_columns(columns))
+
+    def predict(table: Dataset, which: str | None) -> Predicted:
+        with progress_bar("Judging") as progress:
+            if run is not None:
+                return reading.predict_run(
+                    run, table, part=which, threshold=threshold, masks_from=applied, cache=cache
+                )
+            if predictions is not None:
+                return reading.read_probabilities(predictions, table, threshold=threshold)
+            if masks is not None:
+                return reading.read_masks(masks, table, progress=progress)
+            return reading.predict_bundle(table, threshold=threshold, progress=progress)
+
+    second = reading.predict_any(Path(compare), dataset, cache=cache) if compare else None
+    assessment = assess(predict(dataset, part), second)
+    found = None
+    if external is not None:
+        if run is None and not shipped:
+            raise ConfigError("--external needs a model to run: a RUN or --shipped")
+        other = assess(predict(read_dataset(external, columns=parse_columns(external_columns)), "all"))
+        found = _external(external, other)
+    audited = _audit(audit or (run / "audit" if run else None), required=audit is not None)
+    facts = provenance.describe(seed=0, data=dataset.fingerprint(), command=command_line())
+    items = fill_in(assessment, dataset, facts, run=run, external=bool(found), audited=bool(audited))
+    report = write_evaluation(
+        folder, Evaluated(assessment, items, facts, dataset.root.resolve().name, audited, found)
+    )
+    _print(assessment)
+    for warning in assessment.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"95 % intervals by bootstrap over patients; {report}")
+    if run is not None and assessment.diagnosis and not audited:
+        print(f"next: lungsight audit {shlex.quote(str(run))} --data {shlex.quote(str(data))} --quick")
+    if name_left_out(dataset, assessment.predicted.failures):
+        raise typer.Exit(1)
+
+
+def _external(path: Path, assessment: Assessment) -> tuple[str, Interval]:
+    if assessment.diagnosis is None:
+        raise DataError("gives no external AUROC: the model has no COVID-19 score", where=path)
+    return f"{path.resolve().name}, {len(assessment.scored)} images", assessment.diagnosis.figures["auroc"]
+
+
+def _audit(folder: Path | None, *, required: bool) -> dict[str, Any] | None:
+    if folder is None or not (required or (folder / "audit.json").is_file()):
+        return None
+    try:
+        found: dict[str, Any] = json.loads((folder / "audit.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError("holds no audit", where=folder, hint="Run lungsight audit first") from error
+    return found
+
+
+def _print(assessment: Assessment) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lungsight.cli.data import parse_columns
-    from lungsight.dataset import read_dataset
-    from lungsight.evaluation import MaskFigures, evaluate_run
-
-    dataset = read_dataset(data, columns=parse_columns(columns))
-    result = evaluate_run(
-        run,
-        dataset,
-        part=part,
-        threshold=threshold,
-        masks_from=masks,
-        cache=cache,
-    )
-    figures = result.figures
-    table = Table(title=f"{result.recipe.name}, {result.part} part: {len(result.rows)} images")
-    if isinstance(figures, MaskFigures):
-        for heading in ("", "per image", "pooled"):
-            table.add_column(heading)
-        for name, interval in figures.per_image.items():
-            table.add_row(name, str(interval), str(figures.pooled.get(name, "")))
-    else:
-        table.add_column("")
-        table.add_column("value")
+    console = Console(markup=False, highlight=False)
+    predicted = assessment.predicted
+    console.print(f"{predicted.name}, {predicted.part}: {len(predicted.rows)} images", soft_wrap=True)
+    if assessment.masks is not None:
+        table = Table("", "per image", "pooled")
+        for name, interval in assessment.masks.per_image.items():
+            table.add_row(name, str(interval), str(assessment.masks.pooled.get(name, "")))
+        console.print(table)
+    figures = assessment.diagnosis
+    if figures is not None:
+        table = Table("", "value")
         for name, interval in figures.figures.items():
-            table.add_row(name, str(interval))
-        table.add_row("accuracy of 'never COVID'", f"{figures.majority_accuracy:.3f}")
+            table.add_row(name.replace("_", " "), str(interval))
+        table.add_row("accuracy of the commoner class", f"{figures.majority_accuracy:.3f}")
         same = str(figures.same_source) if figures.same_source else "no source has both classes"
         table.add_row(f"same-source AUROC ({figures.same_source_images} images)", same)
-    Console().print(table)
-    print(
-        f"threshold {figures.threshold:g}; 95 % intervals by bootstrap over patients; in {run}/metrics.json"
-    )
-    if name_left_out(dataset, result.failures):
-        raise typer.Exit(1)
+        table.add_row("threshold", f"{figures.threshold:g}")
+        console.print(table)
+    if assessment.comparison is not None:
+        table = Table("difference", "value", "p")
+        for name, test in assessment.comparison.tests.items():
+            table.add_row(name, str(test.difference), f"{test.p_value:.3g}")
+        console.print(table)

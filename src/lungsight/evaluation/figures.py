@@ -122,19 +122,26 @@ class DiagnosisFigures:
             "same_source_auroc": self.same_source.to_dict() if self.same_source else None,
             "same_source_images": self.same_source_images,
             "auroc_delong": self.auroc_delong.to_dict(),
-            "calibration_curve": {
-                "images": self.reliability.count,
-                "predicted": self.reliability.predicted,
-                "observed": self.reliability.observed,
-                "low": self.reliability.low,
-                "high": self.reliability.high,
-            },
-            "decision_curve": {
-                "threshold": self.decision.thresholds,
-                "net_benefit": self.decision.model,
-                "call_all": self.decision.treat_all,
-            },
+            "calibration_curve": _points(
+                images=self.reliability.count,
+                predicted=self.reliability.predicted,
+                observed=self.reliability.observed,
+                low=self.reliability.low,
+                high=self.reliability.high,
+            ),
+            "decision_curve": _points(
+                threshold=self.decision.thresholds,
+                net_benefit=self.decision.model,
+                call_all=self.decision.treat_all,
+            ),
         }
+
+
+def _points(**columns: NDArray[Any]) -> list[dict[str, float]]:
+    return [
+        dict(zip(columns, row, strict=True))
+        for row in zip(*map(np.ndarray.tolist, columns.values()), strict=True)
+    ]
 
 
 def patients_of(rows: Sequence[Row]) -> NDArray[np.str_] | None:
