@@ -26,9 +26,13 @@ def recipe_for(name: str, channels: int) -> Recipe:
     return from_table(
         {
             "name": "t",
-            "task": "lungs" if masks else "diagnosis",
+            "task": "lungs" if masks else "gate" if NETWORKS[name].answers > 1 else "diagnosis",
             "network": {"name": name, "width": 0.1},
-            "data": {"size": [64, 96], "channels": channels, "view": "whole" if masks else "lungs"},
+            "data": {
+                "size": [64, 96],
+                "channels": channels,
+                "view": "whole" if masks or name == "gate-cnn" else "lungs",
+            },
         }
     )
 
@@ -60,6 +64,8 @@ def test_onnx_runtime_agrees_with_pytorch_at_every_batch_size(name: str, channel
             assert found[0].shape == (count, 1, 64, 96)
             assert (found[0].min() >= 0) and (found[0].max() <= 1)
             assert np.abs(found[0] - torch.sigmoid(logits).numpy()).max() < 1e-4
+        elif recipe.task == "gate":
+            assert np.abs(found[0] - logits.softmax(dim=1).numpy()).max() < 1e-4
         else:
             assert found[0].shape == (count, 1)
             assert np.abs(found[0] - logits.numpy()).max() < 1e-4

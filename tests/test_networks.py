@@ -92,7 +92,7 @@ def test_every_network_takes_its_input_and_learns_everywhere(name: str, channels
     size = (64, 96)
     network = build(name, width=0.1, channels=channels, size=size)
     logits = network(torch.rand(2, channels, *size))
-    assert logits.shape == ((2, 1, *size) if NETWORKS[name].gives_masks else (2, 1))
+    assert logits.shape == ((2, 1, *size) if NETWORKS[name].gives_masks else (2, NETWORKS[name].answers))
     logits.square().sum().backward()
     idle = [key for key, value in network.named_parameters() if value.grad is None]
     assert not idle

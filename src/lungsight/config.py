@@ -84,7 +84,7 @@ class TrainingSettings:
     """Which weights a run ends with: the last epoch's, or those of the lowest validation loss."""
     averaging: float = 0.0
     """Decay of an exponential moving average of the weights; 0: none."""
-    augmentation: Literal["none", "lungs", "diagnosis"] = "none"
+    augmentation: Literal["none", "lungs", "diagnosis", "gate"] = "none"
     balance: Literal["none", "source-and-class"] = "none"
     """source-and-class: every (source, class) is drawn more evenly, by the square root of its count."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -14,7 +14,7 @@ from lungsight.errors import ModelError
 from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
 from lungsight.evaluation.run import load_metrics
 from lungsight.model import Calibration, Card, InputSettings, Model, Preprocessing, TrainedOn, save
-from lungsight.networks import LungsCNN, LungsEnsemble
+from lungsight.networks import GATE_CLASSES, LungsCNN, LungsEnsemble
 from lungsight.training import load_run
 from lungsight.training.export import to_onnx
 from lungsight.training.module import input_size
@@ -29,6 +29,11 @@ _LIMITS = {
     "diagnosis": (
         "Within one source its AUROC is the same-source figure of this card: read that one, not the pooled one.",
         "COVID-19 images of early 2020, mostly from publications; other viruses were hardly among the others.",
+    ),
+    "gate": (
+        "CT slices, lateral views, limbs and pages were drawn, not collected: how many real ones are refused is known "
+        "for a handful only.",
+        "It lets inverted grey levels and mirrored images through.",
     ),
 }
 
@@ -68,7 +73,8 @@ def export(
         task=recipe.task,
         input=_input(recipe),
         threshold=float(metrics["threshold"]),
-        outputs=("probability",) if recipe.task == "lungs" else ("logit", "cam"),
+        outputs=("logit", "cam") if recipe.task == "diagnosis" else ("probability",),
+        classes=GATE_CLASSES if recipe.task == "gate" else (),
         calibration=_calibration(folder, folds),
         data=TrainedOn(
             name=str(facts.get("data_name", "")),

@@ -15,6 +15,7 @@ from lungsight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from lungsight.dataset import Dataset
+    from lungsight.evaluation import GateFigures
     from lungsight.evaluation.assess import Assessment
     from lungsight.evaluation.predictions import Predicted
     from lungsight.metrics import Interval
@@ -81,8 +82,12 @@ def evaluate(
     from lungsight.evaluation.assess import assess
     from lungsight.report.claim_answers import fill_in
     from lungsight.report.evaluation_report import Evaluated, write_evaluation
+    from lungsight.training import load_run
 
     dataset = read_dataset(data, columns=parse_columns(columns))
+    if run is not None and load_run(run)[0].task == "gate":
+        _evaluate_gate(run, dataset, part, threshold, cache)
+        return
 
     def predict(table: Dataset, which: str | None) -> Predicted:
         with progress_bar("Judging") as progress:
@@ -163,3 +168,27 @@ def _print(assessment: Assessment) -> None:
         for name, test in assessment.comparison.tests.items():
             table.add_row(name, str(test.difference), f"{test.p_value:.3g}")
         console.print(table)
+
+
+def _evaluate_gate(
+    run: Path, dataset: Dataset, part: str | None, threshold: float | None, cache: Path | None
+) -> None:
+    """A gate has figures of its own, and no report: which X-rays pass, and which other pictures are refused."""
+    from lungsight.evaluation import evaluate_gate
+
+    figures = evaluate_gate(run, dataset, part=part, threshold=threshold, cache=cache)
+    _print_gate(run, figures)
+    if name_left_out(dataset, figures.failures):
+        raise typer.Exit(1)
+
+
+def _print_gate(run: Path, figures: GateFigures) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "share", "of", title=f"gate, {figures.part} part: {figures.images} X-rays")
+    for verb, shares in (("pass", figures.passed), ("refused", figures.refused)):
+        for name, share in shares.items():
+            table.add_row(f"{verb}: {name}", str(share), str(share.n))
+    Console().print(table)
+    print(f"threshold {figures.threshold:g}; 95 % intervals by Wilson; in {run}/metrics.json")

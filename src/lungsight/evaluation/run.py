@@ -86,9 +86,11 @@ def evaluate_run(
     """
     folder = Path(run)
     recipe, network = load_run(folder)
+    if recipe.task == "gate":
+        raise ModelError("is a gate, which has figures of its own", where=folder, hint="Use evaluate_gate")
     kept, examples, failures = prepare(dataset, recipe, cache=cache, masks_from=masks_from)
     parts = read_split(folder)
-    chosen, name = _choose(kept, parts, part, folder)
+    chosen, name = choose_part(kept, parts, part, folder)
 
     def probabilities(where: NDArray[np.int64]) -> NDArray[np.float32]:
         return predict(network, recipe, examples.inputs[where])
@@ -134,9 +136,14 @@ def read_split(run: Path) -> dict[str, str]:
         raise ModelError("the run's split.csv is missing or damaged", where=run) from error
 
 
-def _choose(
+def choose_part(
     kept: Dataset, parts: dict[str, str], part: str | None, run: Path
 ) -> tuple[NDArray[np.int64], str]:
+    """Row numbers of one part, and its name; `part` None: what was held out, or all where the table is not the run's.
+
+    Raises:
+        DataError: no such part, or it is empty.
+    """
     known = any(row.id in parts for row in kept)
     if part is None:
         present = {parts.get(row.id) for row in kept}

@@ -7,11 +7,13 @@ from typing import Any
 from torch import nn
 
 from lungsight.errors import ConfigError
-from lungsight.networks.ours import LungsCNN, LungsEnsemble, LungUNet
+from lungsight.networks.ours import GATE_CLASSES, GateCNN, LungsCNN, LungsEnsemble, LungUNet
 from lungsight.networks.paper import PaperCNN, PaperUNet
 
 __all__ = [
+    "GATE_CLASSES",
     "NETWORKS",
+    "GateCNN",
     "LungUNet",
     "LungsCNN",
     "LungsEnsemble",
@@ -27,6 +29,7 @@ NETWORKS: dict[str, Any] = {
     "paper-cnn": PaperCNN,
     "lung-unet": LungUNet,
     "lungs-cnn": LungsCNN,
+    "gate-cnn": GateCNN,
 }
 
 
@@ -52,13 +55,20 @@ def build(
     return network
 
 
-def check(name: str, *, size: tuple[int, int] | None = None, masks: bool | None = None) -> None:
+def check(
+    name: str,
+    *,
+    size: tuple[int, int] | None = None,
+    masks: bool | None = None,
+    answers: int | None = None,
+) -> None:
     """Whether a network takes this input and gives this answer, without making it.
 
     Args:
         name: a key of `NETWORKS`.
         size: (h, w) of the input.
         masks: True: a mask is wanted, False: a score.
+        answers: values wanted for each image or pixel.
 
     Raises:
         ConfigError: it does not exist or does not fit; the message says which do.
@@ -71,6 +81,12 @@ def check(name: str, *, size: tuple[int, int] | None = None, masks: bool | None 
         raise ConfigError(
             f"the network {name!r} gives {'a score' if masks else 'masks'}, the recipe wants "
             f"{'masks' if masks else 'a score'}",
+            hint=f"Use {' or '.join(fitting)}",
+        )
+    if answers is not None and kind.answers != answers:
+        fitting = [other for other, found in NETWORKS.items() if found.answers == answers]
+        raise ConfigError(
+            f"the network {name!r} gives {kind.answers} values, the recipe wants {answers}",
             hint=f"Use {' or '.join(fitting)}",
         )
     if size is not None and (min(size) < kind.smallest or any(side % kind.multiple for side in size)):

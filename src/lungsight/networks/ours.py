@@ -41,6 +41,7 @@ class LungUNet(nn.Module):
     """
 
     gives_masks, multiple, smallest = True, 32, 32
+    answers = 1
 
     def __init__(self, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
@@ -83,6 +84,7 @@ class LungsCNN(nn.Module):
     """
 
     gives_masks, multiple, smallest = False, 1, 16
+    answers = 1
 
     def __init__(self, width: float = 1.0, channels: int = 1, dropout: float = 0.3) -> None:
         super().__init__()
@@ -105,6 +107,39 @@ class LungsCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.evidence(x).mean(dim=(2, 3))
+
+
+GATE_CLASSES = ("frontal", "upside down", "on its side", "lateral view", "CT slice", "no chest X-ray")
+"""What the gate tells apart, in the order of its output; only the first passes."""
+
+
+class GateCNN(nn.Module):
+    """Is this an upright frontal chest X-ray? Five strided convolutions, and the means of what they find
+    in the upper and in the lower half: which half holds what tells an upright chest from one upside down.
+
+    Shape: (N, 1, H, W) in [0, 1] -> (N, 6) logits, in the order of `GATE_CLASSES`. A blank image is all zeros after
+    `Standardise`, which training shows as no chest X-ray.
+    """
+
+    gives_masks, multiple, smallest = False, 1, 64
+    answers = len(GATE_CLASSES)
+
+    def __init__(self, width: float = 1.0, channels: int = 1, dropout: float = 0.2) -> None:
+        super().__init__()
+        filters = [scaled(n, width) for n in (16, 32, 48, 64, 96)]
+        self.features = nn.Sequential(
+            Standardise(),
+            *(ConvolutionUnit(*pair, stride=2) for pair in zip([channels, *filters], filters, strict=False)),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(2 * filters[-1], len(GATE_CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.features(x)
+        middle = found.shape[2] // 2
+        halves = [part.mean(dim=(2, 3)) for part in (found[:, :, :middle], found[:, :, middle:])]
+        logits: Tensor = self.last(self.dropout(torch.cat(halves, dim=1)))
+        return logits
 
 
 class LungsEnsemble(nn.Module):

@@ -63,6 +63,7 @@ class PaperUNet(nn.Module):
     """
 
     gives_masks, multiple, smallest = True, 16, 16
+    answers = 1
 
     def __init__(self, width: float = 1.0, channels: int = 3) -> None:
         super().__init__()
@@ -105,6 +106,7 @@ class PaperCNN(nn.Module):
     """
 
     gives_masks, multiple, smallest = False, 1, 10
+    answers = 1
 
     def __init__(self, width: float = 1.0, channels: int = 3, size: tuple[int, int] = (246, 236)) -> None:
         super().__init__()

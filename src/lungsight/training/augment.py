@@ -44,6 +44,12 @@ def for_lungs(pixels: Pixels, mask: Pixels, rng: np.random.Generator) -> tuple[P
     return np.ascontiguousarray(pixels), np.ascontiguousarray(mask)
 
 
+def for_gate(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """As `for_lungs`, and now and then the whole picture small within a wide border; for any kind of picture."""
+    pixels, _ = for_lungs(pixels, np.zeros(pixels.shape, np.uint8), rng)
+    return _border(pixels, rng) if rng.random() < 0.25 else pixels
+
+
 def for_diagnosis(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Lungs alone (0 outside): mirror, small turns, exposure, blur and JPEG, so that the file's origin says little."""
     height, width = pixels.shape
@@ -56,6 +62,15 @@ def for_diagnosis(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.6:
         pixels = _degrade(pixels, rng)
     return np.where(outside, 0, pixels).astype(np.uint8)
+
+
+def _border(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    height, width = pixels.shape
+    high, wide = (int(side * rng.uniform(0.55, 1)) for side in (height, width))
+    top, left = int(rng.integers(0, height - high + 1)), int(rng.integers(0, width - wide + 1))
+    out = np.full((height, width), (0, 255, int(rng.integers(0, 256)))[int(rng.integers(0, 3))], np.uint8)
+    out[top : top + high, left : left + wide] = cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_AREA)
+    return out
 
 
 def _affine(

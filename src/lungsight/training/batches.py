@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from lungsight.config import DataSettings, Recipe
-from lungsight.preprocess import Edges, dilate, keep_only, lungs_only, to_bytes
-from lungsight.training import augment
+from lungsight.dataset.phantom import HOSPITALS
+from lungsight.dataset.phantom import draw as draw_phantom
+from lungsight.preprocess import Edges, dilate, keep_only, lungs_only, resize_image, to_bytes
+from lungsight.training import augment, negatives
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Examples:
     Attributes:
         inputs: (N, h, w) uint8 as the network sees them, but for the scale.
         masks: (N, h, w) bool, for the task `lungs`.
-        labels: (N,) float32 of 0 and 1, for the task `diagnosis`.
+        labels: (N,) float32 of 0 and 1, for the task `diagnosis`; the gate has neither.
         groups: (N,) int, the (source, class) of each.
     """
 
@@ -63,6 +65,38 @@ def to_input(images: NDArray[np.uint8], channels: int) -> Tensor:
     return batch.expand(-1, channels, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
+HELD_OUT = 1
+"""Goes into the seed of what is drawn for validation and test."""
+PHANTOMS = 0.08
+"""Share of drawn chests among the X-rays that a gate is shown: not everything that is drawn is refused."""
+
+
+def gate_pictures(
+    images: NDArray[np.uint8], rng: np.random.Generator, *, augmented: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """For each frontal X-ray (N, h, w) itself and a picture that is none.
+
+    Returns:
+        (2 N, h, w) uint8 and (2 N,) places in `GATE_CLASSES`.
+    """
+    pictures, classes = [], []
+    for image in images:
+        if rng.random() < PHANTOMS:
+            image = phantom(rng, image.shape)
+        kind = str(rng.choice(negatives.KINDS, p=negatives.SHARES))
+        for picture, place in ((image, 0), (negatives.draw(kind, image, rng), negatives.label(kind))):
+            pictures.append(augment.for_gate(picture, rng) if augmented else picture)
+            classes.append(place)
+    return np.stack(pictures), np.array(classes, np.int64)
+
+
+def phantom(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """A drawn frontal chest X-ray of `shape` (h, w)."""
+    hospital = str(rng.choice(sorted(HOSPITALS)))
+    drawn = draw_phantom(rng, hospital=hospital, covid=bool(rng.random() < 0.5), size=max(shape))
+    return np.asarray(resize_image(drawn.pixels, shape), np.uint8)
+
+
 class Batches(TorchDataset[tuple[Tensor, Tensor]]):
     """The batches of one epoch. Batch i of epoch e is the same in every run of one seed, resumed or not."""
 
@@ -98,7 +132,12 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         settings = self.recipe.training
         chosen = self.order[number * settings.batch : (number + 1) * settings.batch]
         images = self.examples.inputs[chosen]
-        rng = np.random.default_rng((settings.seed, self.epoch, number))
+        # The gate's pictures are drawn for validation too: never those of an epoch of training.
+        part = () if self.training or self.recipe.task != "gate" else (HELD_OUT,)
+        rng = np.random.default_rng((settings.seed, self.epoch, number, *part))
+        if self.recipe.task == "gate":
+            pictures, classes = gate_pictures(images, rng, augmented=settings.augmentation == "gate")
+            return to_input(pictures, self.recipe.data.channels), torch.from_numpy(classes)
         if self.examples.masks is not None:
             targets = self.examples.masks[chosen].astype(np.uint8)
             if self.training and settings.augmentation == "lungs":

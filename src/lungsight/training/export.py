@@ -28,6 +28,17 @@ class _Probability(nn.Module):
         return torch.sigmoid(self.network(image))
 
 
+class _Classes(nn.Module):
+    """Gate: (N, C, h, w) -> probability (N, K)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.softmax(self.network(image), dim=1)
+
+
 class _Evidence(nn.Module):
     """Diagnosis by `LungsCNN`: (N, C, h, w) -> logit (N, 1) and the map whose mean it is."""
 
@@ -49,7 +60,7 @@ def to_onnx(network: nn.Module, recipe: Recipe) -> tuple[bytes, float]:
 
     Returns:
         The ONNX file and the largest absolute difference from PyTorch over eight random inputs (of probability for
-        lungs, of the logit for diagnosis).
+        lungs and gate, of the logit for diagnosis).
 
     Raises:
         ModelError: the two differ by more than 1e-4.
@@ -59,6 +70,8 @@ def to_onnx(network: nn.Module, recipe: Recipe) -> tuple[bytes, float]:
     if recipe.task == "lungs":
         wrapped: nn.Module = _Probability(network)
         names, outputs = "image", ["probability"]
+    elif recipe.task == "gate":
+        wrapped, names, outputs = _Classes(network), "image", ["probability"]
     elif isinstance(network, LungsCNN | LungsEnsemble):
         wrapped, names, outputs = _Evidence(network), "lungs", ["logit", "cam"]
     else:

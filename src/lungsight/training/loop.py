@@ -24,6 +24,7 @@ from lungsight.dataset.pixels import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError, OutputError
 from lungsight.files import write_bytes, write_json, write_text
+from lungsight.networks import GATE_CLASSES
 from lungsight.networks import check as check_network
 from lungsight.split import Indices, Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 from lungsight.training.batches import Batches, Examples, to_input, view
@@ -123,8 +124,12 @@ def prepare(
     order = {name: place for place, name in enumerate(sorted(set(names)))}
     groups = np.array([order[name] for name in names], np.int64)
     labels = np.array([bool(row.covid) for row in kept], np.float32)
-    lungs = recipe.task == "lungs"
-    examples = Examples(images, masks if lungs else None, None if lungs else labels, groups)
+    examples = Examples(
+        images,
+        masks if recipe.task == "lungs" else None,
+        labels if recipe.task == "diagnosis" else None,
+        groups,
+    )
     return kept, examples, tuple(arrays.failures)
 
 
@@ -161,7 +166,12 @@ def train(
         DataError, ConfigError, OutputError: as they say.
         KeyboardInterrupt: the user stopped it; what the last whole epoch left is on disk.
     """
-    check_network(recipe.network.name, size=input_size(recipe), masks=recipe.task == "lungs")
+    check_network(
+        recipe.network.name,
+        size=input_size(recipe),
+        masks=recipe.task == "lungs",
+        answers=len(GATE_CLASSES) if recipe.task == "gate" else 1,
+    )
     folder = Path(out)
     last = folder / CHECKPOINTS / "last.ckpt"
     if (folder / "config.toml").exists():
@@ -323,7 +333,7 @@ def predict(
         inputs: (N, h, w) uint8, as `prepare` makes them.
 
     Returns:
-        (N, h, w) for lungs, (N,) for diagnosis.
+        (N, h, w) for lungs, (N,) for diagnosis, (N, K) for the gate.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = channels_last(network.to(device)).eval()
@@ -331,7 +341,9 @@ def predict(
     with torch.inference_mode():
         for start in range(0, len(inputs), batch):
             images = to_input(inputs[start : start + batch], recipe.data.channels).to(device)
-            parts.append(torch.sigmoid(network(images).float()).squeeze(1).cpu().numpy())
+            logits = network(images).float()
+            found = logits.softmax(dim=1) if recipe.task == "gate" else torch.sigmoid(logits).squeeze(1)
+            parts.append(found.cpu().numpy())
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 

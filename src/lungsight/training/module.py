@@ -84,6 +84,8 @@ class TrainingModule(lightning.LightningModule):
         self._sums: Tensor | None = None
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.recipe.task == "gate":
+            return F.cross_entropy(logits, target)
         loss = F.binary_cross_entropy_with_logits(logits, target)
         if self.recipe.training.loss == "bce-dice":
             probability = torch.sigmoid(logits)
@@ -92,11 +94,16 @@ class TrainingModule(lightning.LightningModule):
             loss = loss + (1 - (2 * both + 1) / (total + 1)).mean()
         return loss
 
+    def _right(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.recipe.task == "gate":
+            return logits.argmax(dim=1) == target
+        return (logits > 0) == (target > 0.5)
+
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Tensor]:
         images, target = batch
         logits = self.network(images).float()
         loss = self._loss(logits, target)
-        accuracy = ((logits.detach() > 0) == (target > 0.5)).float().mean()
+        accuracy = self._right(logits.detach(), target).float().mean()
         return {"loss": loss, "accuracy": accuracy, "size": torch.tensor(len(images))}
 
     def on_validation_epoch_start(self) -> None:
@@ -106,7 +113,7 @@ class TrainingModule(lightning.LightningModule):
         images, target = batch
         logits = self.network(images).float()
         count = len(images)
-        accuracy = ((logits > 0) == (target > 0.5)).double().mean()
+        accuracy = self._right(logits, target).double().mean()
         dice = torch.zeros((), dtype=torch.float64, device=self.device)
         if self.recipe.task == "lungs":
             both, predicted, true = overlap_counts(logits, target, self.recipe.evaluation.threshold).T
