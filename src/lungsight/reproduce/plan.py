@@ -19,6 +19,9 @@ WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 NARROW_RATE = 1e-3
 """Adam's default in Keras, which the paper's text implies; the recipe's 1e-4 is that Keras form's own."""
 
+FEW_IMAGES, SMALL_BATCH = 500, 2
+"""So few training images get smaller batches, or the paper's 15 epochs are too few steps to learn anything."""
+
 _LUNGS_SHARE, _DIAGNOSIS_SHARE, _DIAGNOSIS_EPOCHS = 0.68, 0.2, 4
 
 
@@ -40,6 +43,7 @@ class Plan:
     lungs_width: float
     lungs_epochs: int
     lungs_rate: float
+    lungs_batch: int
     diagnosis_width: float
     diagnosis_epochs: int
     diagnosis_minutes: float | None
@@ -55,6 +59,7 @@ class Plan:
         }
         if lungs:
             changes["training.learning_rate"] = self.lungs_rate
+            changes["training.batch"] = self.lungs_batch
         if seed is not None:
             changes["training.seed"] = seed
         return recipe.with_settings(**changes)
@@ -84,6 +89,7 @@ def make_plan(
             width or 1.0,
             lungs.training.epochs,
             lungs.training.learning_rate,
+            lungs.training.batch,
             width or 1.0,
             diagnosis.training.epochs,
             None,
@@ -102,6 +108,8 @@ def _fit(
     # A validation image costs about a third of a training image: forward only.
     per_epoch = sum(train + validation / 3 for train, validation in (sizes.lungs, sizes.lungs_500))
     wanted = lungs.training.epochs
+    batch = SMALL_BATCH if sizes.lungs[0] < FEW_IMAGES else lungs.training.batch
+    lungs = lungs.with_settings(**{"training.batch": batch})
     lungs_width, cost = _widest(lungs, width, examples, seconds * _LUNGS_SHARE / (per_epoch * wanted))
     epochs = max(1, min(wanted, int(seconds * _LUNGS_SHARE / (per_epoch * cost))))
     train, validation = sizes.diagnosis
@@ -111,13 +119,15 @@ def _fit(
     words = (
         f"Fitted to {minutes:g} minutes on this machine: U-Net at width {lungs_width:g} "
         f"({'full' if full else 'filters ' + _filters(lungs_width)}), {epochs} of {wanted} epochs"
-        f"{'' if full else ', Adam at 0.001'}; CNN at width {diagnosis_width:g}."
+        f"{'' if full else ', Adam at 0.001'}{f', batches of {batch}' if batch == SMALL_BATCH else ''}; "
+        f"CNN at width {diagnosis_width:g}."
     )
     return Plan(
         minutes,
         lungs_width,
         epochs,
         lungs.training.learning_rate if full else NARROW_RATE,
+        batch,
         diagnosis_width,
         diagnosis.training.epochs,
         minutes * _DIAGNOSIS_SHARE * 1.3 / sizes.diagnosis_runs,
