@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from lungsight.config import DataSettings, load_recipe
 from lungsight.dataset import Dataset, Description
 from lungsight.evaluation import DiagnosisFigures, Evaluation, MaskFigures
-from lungsight.metrics import Interval
 from lungsight.preprocess import Edges
 from lungsight.report.content import (
     Architecture,
@@ -44,12 +43,6 @@ TITLES = {
     "paper-diagnosis-lungs": "Diagnosis, predicted lung masks applied first",
     "paper-diagnosis-by-patient": "Diagnosis, patients apart (not in the paper)",
 }
-
-
-def measure(interval: Interval) -> Measure:
-    """An interval as the report wants it: no bounds where there are none."""
-    bounds = [None if np.isnan(bound) else bound for bound in (interval.low, interval.high)]
-    return Measure(interval.value, *bounds)
 
 
 def comparison(
@@ -88,6 +81,8 @@ def _differed(run: Run, *more: str) -> str:
     parts = [f"width {recipe.network.width:g}"] if recipe.network.width != 1 else []
     if recipe.training.learning_rate != paper.training.learning_rate:
         parts.append(f"learning rate {recipe.training.learning_rate:g}")
+    if recipe.training.batch != paper.training.batch:
+        parts.append(f"batches of {recipe.training.batch}")
     return ", ".join(
         [*parts, f"{len(run.history)} epochs", f"seed {recipe.training.seed}", *filter(None, more)]
     )
@@ -113,10 +108,14 @@ def _lungs_rows(
             part, "Validation accuracy (pixels, threshold 0.5)", accuracy, last["val_accuracy"], differed
         ),
         ComparisonRow(
-            part, f"Validation accuracy (pixels, {at})", None, measure(figures.pooled["accuracy"]), differed
+            part,
+            f"Validation accuracy (pixels, {at})",
+            None,
+            Measure.of(figures.pooled["accuracy"]),
+            differed,
         ),
         *(
-            ComparisonRow(part, f"{word}, {how}, {at}", value, measure(where[key]), differed)
+            ComparisonRow(part, f"{word}, {how}, {at}", value, Measure.of(where[key]), differed)
             for word, key, value in (("IoU", "iou", iou), ("Dice", "dice", dice))
             for how, where in (("mean of images", figures.per_image), ("pooled pixels", figures.pooled))
         ),
@@ -138,7 +137,9 @@ def _diagnosis_rows(
         ComparisonRow(
             part, "Training accuracy (last epoch)", train_accuracy, run.history[-1]["accuracy"], differed
         ),
-        ComparisonRow(part, "Validation accuracy", accuracy, measure(figures.figures["accuracy"]), differed),
+        ComparisonRow(
+            part, "Validation accuracy", accuracy, Measure.of(figures.figures["accuracy"]), differed
+        ),
         ComparisonRow(
             part,
             "Accuracy of always answering 'not COVID-19'",
@@ -146,7 +147,7 @@ def _diagnosis_rows(
             figures.majority_accuracy,
             "the paper does not print it: 1,787 of 1,919" if accuracy else "",
         ),
-        ComparisonRow(part, "AUC", auc, measure(figures.figures["auroc"]), differed),
+        ComparisonRow(part, "AUC", auc, Measure.of(figures.figures["auroc"]), differed),
     ]
 
 
@@ -323,7 +324,7 @@ def segmentation(finished: Finished) -> SegmentationResult:
     if not isinstance(figures, MaskFigures):
         raise TypeError("this is no lung run")
     scores = [
-        MaskScores(*(measure(where[name]) for name in ("accuracy", "iou", "dice")))
+        MaskScores(*(Measure.of(where[name]) for name in ("accuracy", "iou", "dice")))
         for where in (figures.per_image, figures.pooled)
     ]
     run = _run(finished, _training_images(finished.run))
@@ -335,15 +336,15 @@ def diagnosis(finished: Finished) -> DiagnosisResult:
     figures = finished.evaluation.figures
     if not isinstance(figures, DiagnosisFigures):
         raise TypeError("this is no diagnosis run")
-    low, high = figures.band
+    roc, (low, high) = figures.roc, figures.band
     counts = figures.confusion
     return DiagnosisResult(
         _run(finished, _training_images(finished.run)),
         len(finished.evaluation.rows),
-        measure(figures.figures["accuracy"]),
+        Measure.of(figures.figures["accuracy"]),
         figures.majority_accuracy,
-        measure(figures.figures["auroc"]),
-        Curve(figures.grid, figures.roc.at(figures.grid), low, high),
+        Measure.of(figures.figures["auroc"]),
+        Curve(roc.false_positive_rate, roc.true_positive_rate, low, high, figures.grid),
         (counts.tn, counts.fp, counts.fn, counts.tp),
         figures.threshold,
     )
@@ -357,8 +358,8 @@ def honest(name: str, evaluation: Evaluation) -> HonestRow:
     same = figures.same_source
     return HonestRow(
         TITLES[name],
-        measure(figures.figures["auroc"]),
-        measure(same) if same else None,
+        Measure.of(figures.figures["auroc"]),
+        Measure.of(same) if same else None,
         figures.same_source_images if same else None,
         same.note if same else "no source has both classes",
     )
