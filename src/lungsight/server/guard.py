@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lungsight.server.problems import Problem
 from lungsight.server.settings import Settings
 from lungsight.server.telemetry import Telemetry
-from lungsight.server.uploads import discard
+from lungsight.server.uploads import Body
 
 log = logging.getLogger("lungsight.server")
 
@@ -67,7 +67,7 @@ class Guard:
         try:
             refusal = self._refusal(scope, route)
             if refusal is not None:
-                await discard(receive)
+                await Body(receive).discard()
                 await refusal.response()(scope, receive, dressed)
             else:
                 await self.app(scope, receive, dressed)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from lungsight.server.problems import Busy, Problem
@@ -61,12 +61,13 @@ async def read_files(request: Request, settings: Settings, account: Account) -> 
     if kind != "multipart/form-data":
         raise Problem(415, "Send the X-rays as multipart/form-data, each in a part named 'files'.")
     length = request.headers.get("content-length", "")
+    body = Body(request.receive)
     try:
         if length.isdecimal() and int(length) > settings.max_request_bytes:
             raise _too_large(settings)
         parser = _InMemory(
             request.headers,
-            _counted(request, settings, account),
+            _counted(body, settings, account),
             max_files=settings.max_files,
             max_fields=16,
             max_part_size=MIB,
@@ -80,12 +81,12 @@ async def read_files(request: Request, settings: Settings, account: Account) -> 
             headers={"Connection": "close"},
         ) from None
     except MultiPartException as error:
-        await discard(request.receive)
+        await body.discard()
         if error.message.startswith("Too many files"):
             raise Problem(413, f"At most {settings.max_files} files go into one request.") from None
         raise Problem(400, "The multipart body is damaged.") from None
     except Problem:
-        await discard(request.receive)
+        await body.discard()
         raise
     files = []
     for name, item in form.multi_items():
@@ -98,23 +99,37 @@ async def read_files(request: Request, settings: Settings, account: Account) -> 
     return files
 
 
-async def discard(receive: Receive) -> None:
-    """Throw away the rest of a body for a short while."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request" or not message.get("more_body"):
-                    return
+class Body:
+    """The body of a request as it comes, which knows when it has come to its end."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self.ended = receive, False
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The rest of it; raises ClientDisconnect."""
+        while not self.ended:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                self.ended = True
+                raise ClientDisconnect
+            self.ended = not message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def discard(self) -> None:
+        """Throw the rest away, for a short while."""
+        with contextlib.suppress(TimeoutError, ClientDisconnect):
+            async with asyncio.timeout(PATIENCE):
+                async for _ in self.chunks():
+                    pass
 
 
 class _InMemory(MultiPartParser):
     spool_max_size = 2**62
 
 
-async def _counted(request: Request, settings: Settings, account: Account) -> AsyncGenerator[bytes, None]:
+async def _counted(body: Body, settings: Settings, account: Account) -> AsyncGenerator[bytes, None]:
     count = 0
-    async for chunk in request.stream():
+    async for chunk in body.chunks():
         count += len(chunk)
         if count > settings.max_request_bytes:
             raise _too_large(settings)

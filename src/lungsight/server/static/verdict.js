@@ -15,11 +15,11 @@ export function make(tag, attributes = {}, ...children) {
 const VERDICTS = {
   covid: [
     "More like the COVID-19 X-rays",
-    "of the pictures that the network learned from. That is a likeness, not a finding.",
+    "among the pictures that the network learned from. That is a likeness, not a finding.",
   ],
   "not covid": [
     "More like the X-rays without COVID-19",
-    "of the pictures that the network learned from. It rules nothing out.",
+    "among the pictures that the network learned from. It rules nothing out.",
   ],
   uncertain: [
     "Cannot tell",
@@ -57,14 +57,13 @@ function line(prediction, zone) {
   const { probability, interval } = prediction;
   if (interval) at(make("div", { class: "interval" }), interval[0], interval[1] - interval[0]);
   at(make("div", { class: "point" }), probability);
-  bar.append(make("span", { class: "tick" }, "0"), make("span", { class: "tick end" }, "1"));
   const range = interval ? `, 95 % interval ${two(interval[0])} to ${two(interval[1])}` : "";
   const unsure = zone ? ` Between ${two(zone[0])} and ${two(zone[1])} it cannot tell.` : "";
   return make(
     "div",
     { class: "scale", role: "img", "aria-label": `Score ${two(probability)}${range}.${unsure}` },
     bar,
-    make("div", { class: "ends" }, make("span", {}, "like those without"), make("span", {}, "like those with COVID-19")),
+    make("div", { class: "ends" }, make("span", {}, "0: like those without"), make("span", {}, "like those with COVID-19: 1")),
   );
 }
 
@@ -117,10 +116,10 @@ export function areaTable(prediction, found) {
     return make(
       "tr", {},
       make("th", { scope: "row" }, make("span", { class: `swatch ${side}` }), label),
-      make("td", {}, `${size}, ${percent(pixels / (height * width))} of the picture`),
+      make("td", {}, `${size}, ${percent(pixels / (height * width))} of picture`),
     );
   };
-  return make("table", { id: "areas" }, make("tbody", {}, row("right", "Right lung (left of picture)"), row("left", "Left lung")));
+  return make("table", { id: "areas", title: "The patient's right lung is on the left of the picture" }, make("tbody", {}, row("right", "Right lung"), row("left", "Left lung")));
 }
 
 /** What is known about one X-ray; `parts.areas` and `parts.downloads` are elements that the page keeps up to date. */

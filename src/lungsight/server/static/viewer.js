@@ -41,11 +41,11 @@ export class Viewer {
   }
 
   change(look) {
-    const { level, window } = this.look;
+    const { level, window, opacity, heat } = this.look;
     Object.assign(this.look, look);
     if (!this.picture) return;
     if (level !== this.look.level || window !== this.look.window) this.paintBase();
-    if (this.lungs && "opacity" in look) this.paintLungs();
+    if (this.lungs && (opacity !== this.look.opacity || heat !== this.look.heat)) this.paintLungs();
     this.draw();
   }
 
@@ -74,7 +74,8 @@ export class Viewer {
 
   paintLungs() {
     const { values, width, height, image, context } = this.lungs;
-    const tint = Math.round(this.look.opacity * 255);
+    // Over the heat map a tint would be a third colour: the outline alone.
+    const tint = this.look.heat && this.heat ? 0 : Math.round(this.look.opacity * 255);
     const { data } = image;
     data.fill(0);
     for (let y = 0, i = 0; y < height; y += 1) {
@@ -107,6 +108,7 @@ export class Viewer {
       made.context.putImageData(made.image, 0, 0);
       this.heat = { canvas: made.canvas, box: evidence.box };
     }
+    if (this.lungs) this.paintLungs();
     this.draw();
   }
 

@@ -1,0 +1,397 @@
+"""The API: what is answered, in which form, and by whom."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pydicom
+import pytest
+from fastapi import FastAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from lungsight.inference import Lungsight, load_model
+from lungsight.model import Calibration, load_bundle, save
+from lungsight.server import answers
+from lungsight.server.answers import Form
+from lungsight.server.app import create_app
+from lungsight.server.engine import Engine, Job
+from lungsight.server.problems import Busy, Problem
+from lungsight.server.schemas import EXAMPLE, Predictions
+from lungsight.server.settings import Settings
+from lungsight.xray.base import Limits
+from server_process import PATIENT, dicom, png, running
+from tiny_networks import SIZE, diagnosis_card, draw_chest, write_bundle
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Lungsight:
+    return load_model(write_bundle(tmp_path_factory.mktemp("networks")), threads=1)
+
+
+@pytest.fixture(scope="module")
+def app(model: Lungsight) -> FastAPI:
+    return create_app(model, Settings(max_files=4, queue=8))
+
+
+@pytest.fixture(scope="module")
+def client(app: FastAPI) -> Iterator[httpx.Client]:
+    with running(app) as client:
+        yield client
+
+
+def post(client: httpx.Client, *files: bytes, accept: str = "*/*", **query: Any) -> Any:
+    parts = [("files", (f"name-{index}", data)) for index, data in enumerate(files)]
+    return client.post("/v1/predictions", files=parts, params=query, headers={"Accept": accept})
+
+
+def one(client: httpx.Client, data: bytes, **query: Any) -> dict[str, Any]:
+    answer = post(client, data, **query)
+    assert answer.status_code == 200, answer.text
+    Predictions.model_validate(answer.json())
+    return answer.json()["predictions"][0]
+
+
+def picture(encoded: str | bytes) -> np.ndarray:
+    data = base64.b64decode(encoded) if isinstance(encoded, str) else encoded
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+# Answers
+
+
+def test_the_answer_is_the_models(client: httpx.Client, model: Lungsight) -> None:
+    told, result = one(client, png()), model(draw_chest())
+    assert told["decision"] == result.decision
+    assert told["probability"] == pytest.approx(result.probability)
+    assert told["interval"] == pytest.approx(result.interval)
+    assert (told["lungs"]["right"]["pixels"], told["lungs"]["left"]["pixels"]) == result.areas
+    assert told["image"] == {"height": 200, "width": 160, "format": "PNG", "bits": 8, "spacing_mm": None}
+    assert np.array_equal(picture(told["mask"]["png"]) == 255, result.mask)
+    assert "display" not in told and "evidence" not in told
+
+
+def test_masks_as_run_lengths(client: httpx.Client, model: Lungsight) -> None:
+    answer = post(client, png(), accept=Form.rle)
+    assert answer.headers["content-type"].startswith(Form.rle)
+    Predictions.model_validate(answer.json())
+    rle, labels = answer.json()["predictions"][0]["mask"]["rle"], model(draw_chest()).labels
+    assert np.array_equal(decode(rle["right"]), labels == 2)
+    assert np.array_equal(decode(rle["left"]), labels == 1)
+
+
+def test_pictures_by_accept(client: httpx.Client, model: Lungsight) -> None:
+    labels = model(draw_chest()).labels
+    mask = post(client, png(), accept="image/png")
+    assert mask.headers["content-type"] == "image/png"
+    assert np.array_equal(picture(mask.content), (labels > 0) * np.uint8(255))
+    assert np.array_equal(picture(post(client, png(), accept="image/png", labels=True).content), labels)
+    assert picture(post(client, png(), accept="image/jpeg").content).shape == (200, 160, 3)
+
+
+def test_a_bad_file_leaves_the_others_alone(client: httpx.Client) -> None:
+    answer = post(client, png(), b"<html>no</html>", b"", dicom())
+    assert answer.status_code == 200
+    Predictions.model_validate(answer.json())
+    rows = answer.json()["predictions"]
+    assert [row["status"] for row in rows] == ["ok", "failed", "failed", "ok"]
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]
+    assert "web page" in rows[1]["error"]["detail"]
+    assert "empty" in rows[2]["error"]["detail"]
+    assert rows[0]["probability"] == pytest.approx(rows[3]["probability"], abs=0.01)
+
+
+def test_nothing_usable_is_a_problem(client: httpx.Client) -> None:
+    single = post(client, b"%PDF-1.4")
+    assert single.status_code == 422
+    assert single.headers["content-type"] == "application/problem+json"
+    assert "PDF" in single.json()["detail"]
+    several = post(client, b"%PDF-1.4", b"GIF89a")
+    assert several.status_code == 422
+    assert [error["status"] for error in several.json()["errors"]] == [422, 422]
+
+
+def test_the_mask_threshold_moves_the_mask_alone(client: httpx.Client, model: Lungsight) -> None:
+    usual, wide = one(client, png()), one(client, png(), mask_threshold=0.01)
+    assert wide["mask"]["threshold"] == 0.01
+    assert wide["lungs"]["right"]["pixels"] > usual["lungs"]["right"]["pixels"]
+    assert wide["probability"] == usual["probability"]
+    expected = Lungsight(model.bundle, threads=1, mask_threshold=0.01)(draw_chest()).mask
+    assert np.array_equal(picture(wide["mask"]["png"]) == 255, expected)
+
+
+def test_what_a_browser_cannot_show_is_made_for_the_screen(client: httpx.Client) -> None:
+    deep = cv2.resize(draw_chest(300, 150), (1200, 2400)).astype(np.uint16) * 16
+    told = one(client, dicom(deep), include=["display"])
+    shown = picture(told["display"]["png"])
+    assert shown.dtype == np.uint8 and shown.shape == (2048, 1024)
+    assert (told["display"]["height"], told["display"]["width"]) == shown.shape
+    assert shown[1024, 300] < shown[100, 512]
+    assert told["lungs"]["right"]["mm2"] == pytest.approx(told["lungs"]["right"]["pixels"] * 0.125)
+    assert "mask" not in told
+
+
+def test_the_probability_map_gives_the_mask(client: httpx.Client, model: Lungsight) -> None:
+    told, result = one(client, png(), include=["probability", "mask"]), model(draw_chest())
+    sent = told["probability_map"]
+    small = picture(sent["png"])
+    assert small.shape == SIZE and small.dtype == np.uint8
+    assert np.abs(small / 255 - result.network_map).max() < 0.003
+    assert sent["box"] == [0, 0, 200, 160]
+    sides = picture(sent["sides_png"])
+    assert (sides[:, :20] == 255).all() and (sides[:, -20:] == 0).all()
+    restored = cv2.resize(small.astype(np.float32) / 255, (160, 200)) > sent["mask_threshold"]
+    assert (restored != result.mask).mean() < 0.01
+
+
+def test_the_evidence_and_its_share(client: httpx.Client, model: Lungsight) -> None:
+    told = one(client, png(), include=["evidence"])["evidence"]
+    values = model(draw_chest()).diagnosis.evidence
+    assert values is not None
+    assert 0 < told["share_inside_lungs"] < 1
+    back = (picture(told["png"]) - 127.5) / 127.5 * told["scale"]
+    assert np.abs(back - values).max() < told["scale"] / 100
+    assert one(client, png(np.full((90, 90), 100, np.uint8)), include=["evidence"])["evidence"] is None
+
+
+def test_a_dicom_seg(client: httpx.Client, model: Lungsight) -> None:
+    data = dicom()
+    answer = post(client, data, accept="application/dicom")
+    assert answer.headers["content-type"] == "application/dicom"
+    seg = pydicom.dcmread(io.BytesIO(answer.content))
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["Left lung", "Right lung"]
+    assert seg.StudyInstanceUID == pydicom.dcmread(io.BytesIO(data)).StudyInstanceUID
+    assert not any(value.encode() in answer.content for value in PATIENT.values())
+    refused = post(client, png(), accept="application/dicom")
+    assert refused.status_code == 406
+
+
+@given(
+    arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.booleans())
+)
+@settings(max_examples=60, deadline=None)
+def test_run_lengths_come_back(mask: np.ndarray) -> None:
+    assert np.array_equal(decode(answers.encode_rle(mask)), mask)
+
+
+def decode(rle: dict[str, Any]) -> np.ndarray:
+    values = np.concatenate([np.full(count, turn % 2 == 1) for turn, count in enumerate(rle["counts"])])
+    return values.reshape(rle["size"], order="F")
+
+
+# Forms
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", Form.json),
+        ("*/*", Form.json),
+        ("text/html, application/xhtml+xml, */*;q=0.8", Form.json),
+        ("image/png", Form.mask),
+        ("application/json;q=0.2, image/png", Form.mask),
+        ("image/*", Form.mask),
+        ("application/vnd.lungsight.rle+json", Form.rle),
+        ("APPLICATION/DICOM", Form.dicom),
+    ],
+)
+def test_forms(accept: str, form: Form) -> None:
+    assert answers.choose_form(accept) is form
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "image/webp;q=1", "image/png;q=0", "application/json;q=x"])
+def test_no_such_form(accept: str) -> None:
+    with pytest.raises(Problem) as raised:
+        answers.choose_form(accept)
+    assert raised.value.status == 406
+
+
+def test_a_picture_is_for_one_file(client: httpx.Client) -> None:
+    assert post(client, png(), png(), accept="image/png").status_code == 406
+
+
+# Beside predictions
+
+
+def test_the_cards_and_limits(client: httpx.Client, model: Lungsight) -> None:
+    told = client.get("/v1/models").json()
+    assert {one["task"]: one["name"] for one in told["models"]} == {
+        "lungs": "tiny-lungs",
+        "diagnosis": "tiny-diagnosis",
+        "gate": "tiny-gate",
+    }
+    assert told["cannot_tell"] == [0.45, 0.55]
+    assert told["limits"]["files"] == 4
+    assert told["paper_mask_threshold"] == 0.2
+
+
+def test_where_it_cannot_tell(model: Lungsight, tmp_path: Path) -> None:
+    wide = Calibration(1.0, 0.0, covariance=((0.0, 0.0), (0.0, 0.25)))
+    write_bundle(tmp_path)
+    save(tmp_path, diagnosis_card(calibration=wide), model.bundle.diagnosis.onnx)  # type: ignore[union-attr]
+    zone = answers.cannot_tell(Lungsight(load_bundle(tmp_path), threads=1))
+    # The interval of a logit x is x +- 0.98, and holds 0 where x lies within 0.98.
+    assert zone == pytest.approx((1 / (1 + np.exp(0.98)), 1 / (1 + np.exp(-0.98))), abs=0.02)
+
+
+def test_operators_see_whether_it_lives(client: httpx.Client, app: FastAPI) -> None:
+    assert client.get("/healthz").text == "ok\n"
+    assert client.get("/readyz").status_code == 200
+    state = app.state.lungsight
+    state.draining = True
+    try:
+        answer = client.get("/readyz")
+        assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+        assert client.get("/healthz").status_code == 200
+    finally:
+        state.draining = False
+
+
+def test_metrics_count(client: httpx.Client) -> None:
+    def value(line: str) -> float:
+        text = client.get("/metrics").text
+        return next((float(row.split()[-1]) for row in text.splitlines() if row.startswith(line)), 0.0)
+
+    line = 'lungsight_requests_total{method="POST",route="/v1/predictions",status="200"}'
+    before, failed = value(line), value('lungsight_xrays_total{outcome="failed"}')
+    post(client, png(), b"junk of no kind" * 9)
+    assert value(line) == before + 1
+    assert value('lungsight_xrays_total{outcome="failed"}') == failed + 1
+    assert value("lungsight_queue_xrays") == 0
+    assert value("lungsight_held_bytes") == 0
+    client.get("/v1/Quatermain")
+    assert "Quatermain" not in client.get("/metrics").text
+
+
+def test_the_sample_is_a_chest(client: httpx.Client) -> None:
+    sample = client.get("/v1/sample")
+    assert sample.headers["content-type"] == "image/png"
+    assert picture(sample.content).shape == (512, 512)
+
+
+def test_openapi_describes_it(client: httpx.Client) -> None:
+    schema = client.get("/openapi.json").json()
+    operation = schema["paths"]["/v1/predictions"]["post"]
+    assert "multipart/form-data" in operation["requestBody"]["content"]
+    assert set(operation["responses"]["200"]["content"]) == set(Form)
+    assert operation["responses"]["200"]["content"]["application/json"]["example"] == EXAMPLE
+    assert {"400", "406", "408", "413", "415", "422", "503"} <= set(operation["responses"])
+    Predictions.model_validate(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", "/v1/predictions", 405), ("GET", "/static/../app.py", 404)],
+)
+def test_problems_everywhere(client: httpx.Client, method: str, path: str, status: int) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+def test_settings_out_of_range(client: httpx.Client) -> None:
+    for query in (
+        {"mask_threshold": 0},
+        {"mask_threshold": 1.5},
+        {"mask_threshold": "nan"},
+        {"include": "all"},
+    ):
+        answer = post(client, png(), **query)
+        assert answer.status_code == 422, query
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+# The engine
+
+
+class Gated(Lungsight):
+    """Waits for a sign before it predicts, notes the batches, and fails where a pixel in the corner is 255."""
+
+    def __init__(self, like: Lungsight) -> None:
+        super().__init__(like.bundle, threads=1)
+        self.go, self.batches = threading.Event(), []
+
+    def predict_many(self, sources: Any, *, batch: int = 8) -> Any:
+        xrays = list(sources)
+        self.go.wait(10)
+        self.batches.append(len(xrays))
+        if any(xray.pixels[0, 0] == 255 for xray in xrays):
+            raise ValueError("Quatermain")
+        return super().predict_many(xrays, batch=batch)
+
+
+def engine_of(model: Lungsight, room: int = 16) -> Engine:
+    return Engine(model, limits=Limits(), batch=4, room=room)
+
+
+def test_requests_go_through_together(model: Lungsight) -> None:
+    gated = Gated(model)
+    engine = engine_of(gated)
+    futures = [engine.submit([Job(png(), lambda result: result.probability)])[0] for _ in range(9)]
+    gated.go.set()
+    assert len({future.result(20) for future in futures}) == 1
+    assert max(gated.batches) == 4 and sum(gated.batches) == 9 and len(gated.batches) <= 4
+    engine.close()
+    assert engine.held == 0
+
+
+def test_one_that_breaks_the_networks_harms_no_other(
+    model: Lungsight, caplog: pytest.LogCaptureFixture
+) -> None:
+    gated = Gated(model)
+    engine = engine_of(gated)
+    bad = draw_chest()
+    bad[0, 0] = 255
+    files = [png(), png(bad), png()]
+    futures = engine.submit([Job(data, lambda result: result.decision) for data in files])
+    gated.go.set()
+    assert futures[0].result(20) == futures[2].result(20)
+    assert isinstance(futures[1].exception(20), ValueError)
+    assert "Quatermain" not in caplog.text and "ValueError" in caplog.text
+    engine.close()
+
+
+def test_no_room(model: Lungsight) -> None:
+    gated = Gated(model)
+    engine = engine_of(gated, room=5)
+    jobs = [Job(png(), lambda result: None) for _ in range(5)]
+    futures = engine.submit(jobs)
+    with pytest.raises(Busy) as raised:
+        engine.submit([Job(png(), lambda result: None)])
+    assert int((raised.value.headers or {})["Retry-After"]) >= 1
+    gated.go.set()
+    for future in futures:
+        future.result(20)
+    engine.submit([Job(png(), lambda result: None)])[0].result(20)
+    engine.close()
+
+
+def test_what_nobody_waits_for_is_not_done(model: Lungsight) -> None:
+    gated = Gated(model)
+    engine = engine_of(gated)
+    first = engine.submit([Job(png(), lambda result: None)])[0]
+    while not first.running():
+        pass
+    given_up = engine.submit([Job(png(), lambda result: None)])[0]
+    assert given_up.cancel()
+    assert engine.held == 1
+    gated.go.set()
+    engine.close()
+    assert first.done() and sum(gated.batches) == 1
+
+
+def test_closing_finishes_what_waits(model: Lungsight) -> None:
+    engine = engine_of(model)
+    futures = engine.submit([Job(png(), lambda result: result.decision) for _ in range(10)])
+    engine.close()
+    assert all(future.done() and future.exception() is None for future in futures)
