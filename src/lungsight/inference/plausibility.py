@@ -20,12 +20,18 @@ LARGE = "lungs implausibly large"
 AT_EDGE = "lungs cut off by the image's edge"
 PIECES = "lungs in many pieces"
 UPSIDE_DOWN = "looks upside down"
+INVERTED = "grey levels look inverted"
 
-FLAGS = (NO_LUNGS, ONE_LUNG, ASYMMETRIC, SMALL, LARGE, AT_EDGE, PIECES, UPSIDE_DOWN)
+FLAGS = (NO_LUNGS, ONE_LUNG, ASYMMETRIC, SMALL, LARGE, AT_EDGE, PIECES, UPSIDE_DOWN, INVERTED)
 
 
-def check(lungs: Lungs) -> tuple[str, ...]:
-    """Which of `FLAGS` hold."""
+def check(lungs: Lungs, image: NDArray[np.float32] | None = None) -> tuple[str, ...]:
+    """Which of `FLAGS` hold.
+
+    Args:
+        lungs: as found.
+        image: (h, w) in [0, 1], where the lungs were found; None leaves `INVERTED` unasked.
+    """
     labels = lungs.small
     size = labels.size
     areas = [int((labels == side).sum()) for side in (RIGHT, LEFT)]
@@ -49,7 +55,24 @@ def check(lungs: Lungs) -> tuple[str, ...]:
     spread = base_spread(labels)
     if spread is not None and spread < 1:
         flags.append(UPSIDE_DOWN)
+    if image is not None and contrast(labels, image) > 0.2:
+        flags.append(INVERTED)
     return tuple(flags)
+
+
+def contrast(labels: NDArray[np.uint8], image: NDArray[np.float32]) -> float:
+    """How much brighter the lungs are than what lies around them, in standard deviations of the image.
+
+    The median inside less that of a rim outside. It is -1.8 to 0.18, in the middle -0.6, on 1,500 masks drawn by
+    people (V7 set): air is darker than flesh, unless the grey levels are inverted.
+    """
+    inside = (labels > 0).astype(np.uint8)
+    reach = max(labels.shape) // 20
+    rim = cv2.dilate(inside, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > inside
+    spread = float(image.std())
+    if not rim.any() or not inside.any() or spread < 1e-3:
+        return 0.0
+    return float(np.median(image[inside > 0]) - np.median(image[rim])) / spread
 
 
 def base_spread(labels: NDArray[np.uint8]) -> float | None:

@@ -168,7 +168,7 @@ class Lungsight:
         maps = self._lungs.run(_batch([item.small for item in items], self._lungs.card.input.channels))
         maps_checked = self._squeeze(maps["probability"], items)
         found = [lungs.find(probability, self.mask_threshold) for probability in maps_checked]
-        flags = [plausibility.check(one) for one in found]
+        flags = [plausibility.check(one, item.small) for item, one in zip(items, found, strict=True)]
         gates = self._judge(items, flags)
         diagnoses = self._diagnose(items, found, gates)
         shared = (time.perf_counter() - start) / len(items)
