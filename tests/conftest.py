@@ -37,3 +37,11 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms")
     write_phantoms(folder, count=24, seed=3, shortcut=0.5, size=64)
     return folder
+
+
+@pytest.fixture
+def few_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short bootstraps, where a test asks for figures and not for their intervals."""
+    for module in ("figures", "subgroups", "assess"):
+        monkeypatch.setattr(f"lungsight.evaluation.{module}.REPLICATES", 50)
+    monkeypatch.setattr("lungsight.evaluation.figures.BAND_REPLICATES", 20)

@@ -32,6 +32,9 @@ from lungsight.metrics import (
     finite_mean,
 )
 
+REPLICATES = 1000
+"""Of the paired tests."""
+
 
 @dataclass(frozen=True)
 class Assessment:
@@ -160,7 +163,7 @@ def scorable(predicted: Predicted) -> NDArray[np.intp]:
     """Places of the images that have a probability and a known class."""
     if predicted.probability is None:
         return np.empty(0, np.intp)
-    known = np.array([row.covid is not None for row in predicted.rows])
+    known = np.array([row.covid is not None for row in predicted.rows], dtype=bool)
     return np.flatnonzero(known & np.isfinite(predicted.probability))
 
 
@@ -212,7 +215,7 @@ def compare(first: Predicted, second: Predicted) -> Compared:
             tests["auroc"] = compare_delong(*scores, truth, patients=patients)
             for name, statistic in (("auprc", auprc), ("brier", brier)):
                 tests[name] = compare_bootstrap(
-                    statistic, *scores, truth, patients=patients, labels=truth, replicates=1000
+                    statistic, *scores, truth, patients=patients, labels=truth, replicates=REPLICATES
                 )
     if first.masks is not None and second.masks is not None and first.truth is not None and pairs:
         one, other = np.array(pairs).T
@@ -222,7 +225,7 @@ def compare(first: Predicted, second: Predicted) -> Compared:
                 for model, index in ((first, one), (second, other))
             ]
             patients = patients_of([first.rows[i] for i in one])
-            tests["dice"] = compare_bootstrap(finite_mean, *dice, patients=patients, replicates=1000)
+            tests["dice"] = compare_bootstrap(finite_mean, *dice, patients=patients, replicates=REPLICATES)
     if not tests:
         raise DataError(
             f"{first.name} and {second.name} cannot be compared: no image in common, or not the same kind",

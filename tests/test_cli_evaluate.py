@@ -1,0 +1,164 @@
+"""`lungsight evaluate`: three kinds of models, the report, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from lungsight.cli import app
+from lungsight.dataset import Dataset
+from lungsight.errors import LungsightError
+from lungsight.report.claim import CLAIM, CLAIM_ITEMS, TRIPOD, TRIPOD_ITEMS
+from small_runs import phantoms, train_diagnosis, write_table
+from tiny_networks import write_bundle
+
+pytest.importorskip("lightning")
+pytestmark = pytest.mark.usefixtures("few_replicates")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Dataset:
+    return write_table(tmp_path / "data", [True, False] * 12, sources=["a", "a", "b", "b"] * 6)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def write_scores(path: Path, table: Dataset, **changes: str) -> Path:
+    values = {row.id: "0.9" if row.covid else "0.2" for row in table} | changes
+    path.write_text("id,probability\n" + "".join(f"{name},{value}\n" for name, value in values.items()))
+    return path
+
+
+def check_report(folder: Path) -> str:
+    page = (folder / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+    return page
+
+
+def test_scores_of_anybody(table: Dataset, tmp_path: Path) -> None:
+    csv, out = write_scores(tmp_path / "scores.csv", table), tmp_path / "out"
+    result = run("--predictions", csv, "--data", table.root, "--out", out, "--compare", csv)
+    assert result.exit_code == 0, result.output
+    page = check_report(out)
+    # First the table that matters, in its order.
+    order = [page.index(f">{name}<") for name in ("Pooled", "Same source", "Border only", "External")]
+    assert order == sorted(order) and page.index("The table that matters") < page.index("Reliability")
+    for words in ("Reliability diagram", "Decision curve", "Forest plot", "Two models on the same patients"):
+        assert words in page, words
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["auroc"]["value"] == 1 and metrics["threshold"] == 0.5
+    assert metrics["confusion"] == {"tp": 12, "fp": 0, "fn": 0, "tn": 12}
+    assert metrics["comparison"]["tests"]["auroc"]["difference"]["value"] == 0
+    assert [one["what"] for one in metrics["first_table"]][:2] == ["Pooled", "Same source"]
+    assert (out / "predictions.csv").read_text().splitlines()[1].startswith("x00,p0,a,COVID-19,1,0.9")
+    assert "Pooled" in (out / "tables" / "first.csv").read_text()
+
+
+def test_checklists_have_every_item_once(table: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert (
+        run(
+            "--predictions", write_scores(tmp_path / "s.csv", table), "--data", table.root, "--out", out
+        ).exit_code
+        == 0
+    )
+    found = json.loads((out / "claim.json").read_text())
+    assert len(CLAIM_ITEMS) == 44 and len({re.match(r"\d+", key)[0] for key in TRIPOD_ITEMS}) == 27  # type: ignore[index]
+    for name, items in ((CLAIM, CLAIM_ITEMS), (TRIPOD, TRIPOD_ITEMS)):
+        assert [one["item"] for one in found[name]] == list(items)
+        assert all((one["status"] == "open") == (not one["answer"]) for one in found[name])
+    by_number = {one["item"]: one for one in found[CLAIM]}
+    assert "AUROC 1.000" in by_number["37"]["answer"] and by_number["44"]["status"] == "open"
+    # What only a run knows is open for a stranger's CSV.
+    assert by_number["25"]["status"] == "open"
+    assert "**open" in (out / "claim.md").read_text()
+
+
+def test_masks_of_anybody(table: Dataset, tmp_path: Path) -> None:
+    folder, out = tmp_path / "masks", tmp_path / "out"
+    folder.mkdir()
+    for row in table.rows[:-1]:
+        assert row.mask is not None
+        cv2.imwrite(str(folder / f"{row.image.stem}.png"), row.mask.load().astype(np.uint8) * 255)
+    result = run("--masks", folder, "--data", table.root, "--out", out)
+    assert result.exit_code == 1, result.output
+    assert "x23: has no prediction" in result.output
+    page = check_report(out)
+    assert "Bland-Altman" in page and "Worst masks" in page
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["per_image"]["dice"]["value"] == 1 and metrics["images"] == 23
+
+
+def test_networks_that_come_along(table: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lungsight.inference import load_model
+
+    nets, out = write_bundle(tmp_path / "nets", "lungs", "diagnosis"), tmp_path / "out"
+    monkeypatch.setattr(
+        "lungsight.evaluation.predictions.load_model", lambda _, **options: load_model(nets, **options)
+    )
+    result = run("--shipped", "--data", table.root, "--out", out, "--external", table.root)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["model"] == "the shipped networks" and "dice" in metrics["masks"]["per_image"]
+    external = next(one for one in metrics["first_table"] if one["what"] == "External")
+    assert external["auroc"]["value"] == metrics["auroc"]["value"]
+
+
+def test_a_run_with_its_audit(tmp_path: Path) -> None:
+    dataset = phantoms(tmp_path / "data", 60, shortcut=0.5)
+    folder = train_diagnosis(tmp_path / "run", dataset, 1)
+    (folder / "audit").mkdir()
+    figure = {"value": 0.99, "low": 0.98, "high": 1.0, "n": 9, "n_patients": 9, "method": "m", "note": ""}
+    found = {"verdict": {"words": "the words"}, "retraining": [{"key": "border", "pooled": figure}]}
+    (folder / "audit" / "audit.json").write_text(json.dumps(found))
+    result = run(folder, "--data", dataset.root, "--part", "all")
+    assert result.exit_code == 0, result.output
+    page = check_report(folder)
+    assert "the words" in page and "0.990" in page
+    items = {one["item"]: one for one in json.loads((folder / "claim.json").read_text())[CLAIM]}
+    assert items["20"]["answer"] == "patient" and "learning rate" in items["25"]["answer"]
+    assert json.loads((folder / "metrics.json").read_text())["images"] == 60
+
+
+class TestBadInput:
+    def refused(self, *arguments: object) -> str:
+        result = run(*arguments)
+        # `main` prints the error and exits with its code; the runner sees the error itself.
+        assert isinstance(result.exception, LungsightError), result.output
+        assert result.exception.exit_code == 2
+        return str(result.exception)
+
+    def test_one_model_is_needed(self, table: Dataset, tmp_path: Path) -> None:
+        assert "give one model" in self.refused("--data", table.root)
+        csv = write_scores(tmp_path / "s.csv", table)
+        assert "give one model" in self.refused("--data", table.root, "--predictions", csv, "--shipped")
+        assert "--out is needed" in self.refused("--data", table.root, "--predictions", csv)
+
+    def test_probabilities_out_of_range_and_strange_ids(self, table: Dataset, tmp_path: Path) -> None:
+        out = ("--data", table.root, "--out", tmp_path / "out")
+        for value in ("1.5", "nan"):
+            csv = write_scores(tmp_path / "s.csv", table, x05=value)
+            assert "line 7" in self.refused("--predictions", csv, *out)
+        (tmp_path / "s.csv").write_text("id,probability\nnobody,0.5\n")
+        assert "no id matches" in self.refused("--predictions", tmp_path / "s.csv", *out)
+        assert not (tmp_path / "out").exists()
+
+    def test_few_patients_warn_and_one_class_too(self, tmp_path: Path) -> None:
+        table = write_table(tmp_path / "data", [False] * 6)
+        csv = write_scores(tmp_path / "s.csv", table)
+        result = run("--predictions", csv, "--data", table.root, "--out", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert "one class only" in result.output and "only 6 patients" in result.output
+        check_report(tmp_path / "out")
+
+    def test_a_run_that_is_none(self, table: Dataset, tmp_path: Path) -> None:
+        assert "holds no finished run" in self.refused(tmp_path, "--data", table.root)
