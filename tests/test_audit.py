@@ -342,7 +342,7 @@ def test_command_writes_the_report_and_goes_on(
     assert "explained by the source" in page and 'src="http' not in page
     found = json.loads((tmp_path / "audit.json").read_text())
     assert (
-        found["verdict"]["step"] == 4 and len(found["retraining"]) == 7 and len(found["perturbation"]) == 11
+        found["verdict"]["step"] == 4 and len(found["retraining"]) == 7 and len(found["perturbation"]) == 12
     )
     assert (tmp_path / "tables" / "first.csv").is_file()
     assert sorted(path.stem for path in (tmp_path / "stages").iterdir()) == [

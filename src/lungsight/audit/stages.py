@@ -139,13 +139,13 @@ def _tells_source(score: Floats, rows: Sequence[Row], settings: Settings) -> tup
 
 
 def perturbation(target: Target, values: Floats, settings: Settings, tick: Tick) -> tuple[Perturbed, ...]:
-    """The score after every change of `perturb.CHANGES`, and with the outside of another source."""
+    """The score on images as they are, after every change of `perturb.CHANGES`, and with another source's outside."""
     scored = np.flatnonzero(np.isfinite(values))
     chosen = scored[probe.thin([target.rows[i] for i in scored], settings.perturbed, settings.seed)]
     rows = [target.rows[i] for i in chosen]
     images, masks, before = target.images[chosen], target.masks[chosen], values[chosen]
     total = len(perturb.CHANGES) + 1
-    found = []
+    found = [_moved("none", "as they are", target, rows, before, before, settings)]
     for done, (key, (words, change)) in enumerate(perturb.CHANGES.items()):
         changed = [change(image, mask) for image, mask in zip(images, masks, strict=True)]
         after = _ask(

@@ -16,7 +16,7 @@ from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError, ModelError
 from lungsight.evaluation.crossvalidation import fold_folders
 from lungsight.evaluation.predictions import learned_from
-from lungsight.evaluation.run import PARTS, read_split
+from lungsight.evaluation.run import choose_part, read_split
 from lungsight.inference import Failure, load_model
 from lungsight.training import load_run, predict, predict_masks
 from lungsight.training.batches import view
@@ -142,7 +142,8 @@ def _run(
         parts = {row.id: f"fold {tested_by[i] + 1}" for i, row in enumerate(arrays.rows)}
     else:
         parts = splits[0]
-        held, name = _held_out(arrays, parts, part, folder)
+        places, name = choose_part(_kept(usable, arrays), parts, part, folder)
+        held = places.tolist()
         tested_by = np.zeros(len(arrays), int)
 
     def score(
@@ -213,18 +214,6 @@ def _bundle(folder: Path | None, usable: Dataset, cache: Path | None, progress: 
         if seen
         else (),
     )
-
-
-def _held_out(arrays: Arrays, parts: dict[str, str], part: str | None, folder: Path) -> tuple[list[int], str]:
-    present = {parts.get(row.id) for row in arrays.rows}
-    if part is None:
-        part = "all" if present == {None} else "test" if "test" in present else "validation"
-    if part not in PARTS:
-        raise DataError(f"there is no part {part!r}", hint=f"Parts: {', '.join(PARTS)}")
-    held = [i for i, row in enumerate(arrays.rows) if part == "all" or parts.get(row.id) == part]
-    if not held:
-        raise DataError(f"none of the images is in the {part} part of the run", where=folder)
-    return held, part
 
 
 def _kept(usable: Dataset, arrays: Arrays) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def write_audit(out: str | Path, audit: Audit) -> Path:
     for name, table in tables.items():
         write_text(folder / "tables" / f"{name}.csv", table.to_csv())
     return _page(audit, tables).write(folder / "audit.html")
+
+
+def _without_empty(table: Table, name: str) -> Table:
+    """The table, less the column `name` where nothing stands in it."""
+    place = list(table.header).index(name)
+    if any(row[place] is not None for row in table.rows):
+        return table
+    rows = [[cell for i, cell in enumerate(row) if i != place] for row in table.rows]
+    return dataclasses.replace(table, header=[one for one in table.header if one != name], rows=rows)
 
 
 def _measure(interval: Interval | None) -> Measure | None:
@@ -107,6 +117,8 @@ def _tables(audit: Audit) -> dict[str, Table]:
             digits=3,
         ),
     }  # fmt: skip
+    for name, column in (("perturbation", "Same source"), ("retraining", "Same-source AUROC")):
+        tables[name] = _without_empty(tables[name], column)
     if audit.source.tests or audit.source.left_out:
         lines: list[tuple[Cell, ...]] = [
             (f"Sources told apart by {one.view}: {one.words}", one.images, Measure.of(one.auroc))
