@@ -55,6 +55,8 @@ class Session:
     def _make(self) -> Any:
         import onnxruntime
 
+        # Also where it was loaded before lungsight could say so.
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1

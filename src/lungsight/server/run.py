@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import logging.config
+import signal
 import socket
 import warnings
 from types import FrameType
@@ -96,8 +97,11 @@ class _Server(uvicorn.Server):
                 log.info("open http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not uvicorn's own, which ends the process by the same signal once more after the graceful stop.
         self.shared.draining = True
-        super().handle_exit(sig, frame)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
 
 def _patient(seconds: float) -> type[asyncio.Protocol]:

@@ -70,7 +70,7 @@ def encode_dicom_seg(
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
     from pydicom.sr.codedict import codes
-    from pydicom.uid import generate_uid
+    from pydicom.uid import UID, generate_uid
 
     where = "the X-ray" if isinstance(source, bytes) else source
     try:
@@ -79,7 +79,8 @@ def encode_dicom_seg(
         raise InputError("a DICOM SEG needs the X-ray as a DICOM file", where=where) from error
     if anonymous:
         for element in list(image):
-            if element.keyword not in CARRIED:
+            # A UID that is none may be anything, a name too.
+            if element.keyword not in CARRIED or (element.VR == "UI" and not UID(element.value).is_valid):
                 del image[element.tag]
         for word in EMPTIED:
             setattr(image, word, "")
