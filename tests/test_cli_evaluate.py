@@ -162,3 +162,23 @@ class TestBadInput:
 
     def test_a_run_that_is_none(self, table: Dataset, tmp_path: Path) -> None:
         assert "holds no finished run" in self.refused(tmp_path, "--data", table.root)
+
+
+def test_a_cross_validated_folder_keeps_its_own_figures(tmp_path: Path) -> None:
+    dataset = phantoms(tmp_path / "data", 60, shortcut=0.5)
+    folder = tmp_path / "cv"
+    for fold in range(3):
+        train_diagnosis(folder / f"fold-{fold + 1}", dataset, 1, f"split.fold={fold}", "split.folds=3")
+    (folder / "config.toml").write_text((folder / "fold-1" / "config.toml").read_text())
+    lines = [f"{row.id},{0.8 if row.covid else 0.1}" for row in dataset]
+    (folder / "predictions.csv").write_text("\n".join(["id,probability", *lines]) + "\n")
+    (folder / "metrics.json").write_text('{"threshold": 0.4, "calibration": {}}')
+    other = phantoms(tmp_path / "other", 40, shortcut=0.5, seed=11)
+    result = run(folder, "--data", dataset.root, "--external", other.root)
+    assert result.exit_code == 0, result.output
+    assert "calibration" in json.loads((folder / "metrics.json").read_text())
+    found = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    assert found["part"] == "out of fold" and found["threshold"] == 0.4 and found["auroc"]["value"] == 1
+    external = next(one for one in found["first_table"] if one["what"] == "External")
+    # Another table is scored by the networks, not by the file.
+    assert 0 < external["auroc"]["value"] < 1 and external["auroc"]["n"] == 40

@@ -41,7 +41,11 @@ def evaluate(
         typer.Option(help="A second model for a paired test: a run, 'shipped', a CSV or a folder of masks."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for report, tables and figures; default: the run's.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for report, tables and figures; default: the run's, or its evaluation/ if cross-validated.",
+        ),
     ] = None,
     external: Annotated[
         Path | None, typer.Option(help="A second data set, for the external AUROC (RUN and --shipped).")
@@ -71,8 +75,7 @@ def evaluate(
     chosen = [run, predictions, masks if run is None else None]
     if sum(one is not None for one in chosen) + shipped != 1:
         raise ConfigError("give one model: a RUN, --shipped, --predictions CSV or --masks FOLDER")
-    folder = out or run
-    if folder is None:
+    if out is None and run is None:
         raise ConfigError("--out is needed where the model is no run", hint="Name a folder for the report")
     need_training()
     from lungsight import provenance
@@ -80,12 +83,16 @@ def evaluate(
     from lungsight.dataset import read_dataset
     from lungsight.evaluation import predictions as reading
     from lungsight.evaluation.assess import assess
+    from lungsight.evaluation.crossvalidation import fold_folders
     from lungsight.report.claim_answers import fill_in
     from lungsight.report.evaluation_report import Evaluated, write_evaluation
     from lungsight.training import load_run
 
+    folds = fold_folders(run) if run is not None else []
+    # A cross-validated folder's own metrics.json holds the calibration that an export needs.
+    folder = out or (run / "evaluation" if run is not None and folds else run) or Path()
     dataset = read_dataset(data, columns=parse_columns(columns))
-    if run is not None and load_run(run)[0].task == "gate":
+    if run is not None and not folds and load_run(run)[0].task == "gate":
         _evaluate_gate(run, dataset, part, threshold, cache)
         return
 

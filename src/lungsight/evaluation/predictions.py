@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -307,22 +308,42 @@ def predict_run(
     masks_from: Path | None = None,
     cache: Path | None = None,
 ) -> Predicted:
-    """A run's predictions, or the out-of-fold ones of a cross-validated folder on its own table.
+    """A run's predictions; of a cross-validated folder the out-of-fold ones, or its networks' mean on another table.
 
     Raises:
         ModelError: no finished run.
         DataError: as `evaluate_run`.
     """
-    if fold_folders(run):
-        cut = float(load_metrics(run)["threshold"]) if threshold is None else threshold
-        found = read_probabilities(run / "predictions.csv", dataset, threshold=cut)
-        name = f"the cross-validated run {run.name}"
-        return Predicted(name, "out of fold", found.rows, found.probability, cut, failures=found.failures)
+    if folds := fold_folders(run):
+        return _of_folds(run, folds, dataset, threshold, masks_from, cache)
     return of_evaluation(
         evaluate_run(
             run, dataset, part=part, threshold=threshold, masks_from=masks_from, cache=cache, write=False
         )
     )
+
+
+def _of_folds(
+    run: Path,
+    folds: list[Path],
+    dataset: Dataset,
+    threshold: float | None,
+    masks_from: Path | None,
+    cache: Path | None,
+) -> Predicted:
+    """Out-of-fold predictions where the table is the run's own, else the mean of its networks."""
+    name = f"the cross-validated run {run.name}"
+    cut = float(load_metrics(run)["threshold"]) if threshold is None else threshold
+    own = {record["id"] for _, record in read_table(run / "predictions.csv")[1]}
+    if any(row.id in own for row in dataset):
+        found = read_probabilities(run / "predictions.csv", dataset, threshold=cut)
+        return dataclasses.replace(found, name=name, part="out of fold")
+    each = [
+        evaluate_run(fold, dataset, part="all", masks_from=masks_from, cache=cache, write=False)
+        for fold in folds
+    ]
+    mean = np.stack([one.probability for one in each]).astype(np.float64).mean(axis=0)
+    return dataclasses.replace(of_evaluation(each[0]), name=name, probability=mean, threshold=cut)
 
 
 def predict_any(target: Path, dataset: Dataset, *, cache: Path | None = None) -> Predicted:
