@@ -68,7 +68,9 @@ class Plan:
 def make_plan(
     minutes: float | None, width: float | None, examples: Examples, sizes: Sizes, path: Path
 ) -> Plan:
-    """Choose by timing a few training steps at each width; a plan on disk is taken as it is, so that a run resumes.
+    """The paper's own protocol, or for a number of minutes what a few timed training steps at each width allow.
+
+    Such a plan is kept, and taken as it is for the same minutes, so that a run resumes.
 
     Args:
         minutes: for everything; None: the paper's own protocol.
@@ -76,10 +78,6 @@ def make_plan(
         examples: lung examples to time with.
         path: where the plan is kept.
     """
-    if path.is_file():
-        stored = Plan(**json.loads(path.read_text("utf-8")))
-        if stored.minutes == minutes and (width is None or width == stored.lungs_width):
-            return stored
     lungs, diagnosis = load_recipe("paper-segmentation"), load_recipe("paper-diagnosis")
     if minutes is None:
         words = "No budget was given: the paper's epochs"
@@ -96,9 +94,18 @@ def make_plan(
             words,
         )
     else:
-        plan = _fit(minutes, width, examples, sizes, lungs, diagnosis)
+        plan = _stored(path, minutes, width) or _fit(minutes, width, examples, sizes, lungs, diagnosis)
     write_json(path, asdict(plan))
     return plan
+
+
+def _stored(path: Path, minutes: float, width: float | None) -> Plan | None:
+    try:
+        stored = Plan(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):  # none yet, or of another version
+        return None
+    same = stored.minutes == minutes and (width is None or width == stored.lungs_width)
+    return stored if same else None
 
 
 def _fit(
