@@ -1,13 +1,12 @@
 """Training by recipe. Needs `lungsight[train]`."""
 
+from lungsight.training.folder import Run, read_history
 from lungsight.training.loop import (
-    Run,
     load_run,
     make_split,
     predict,
     predict_masks,
     prepare,
-    read_history,
     train,
 )
 from lungsight.training.module import Progress

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +15,24 @@ from lightning.pytorch import callbacks
 from numpy.typing import NDArray
 from torch import nn
 
-from lungsight import provenance
-from lungsight.config import Recipe, from_table, load_recipe, to_table, to_toml
+from lungsight.config import Recipe, from_table, load_recipe, to_table
 from lungsight.dataset.pixels import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError, OutputError
-from lungsight.files import write_bytes, write_json, write_text
+from lungsight.files import write_json
 from lungsight.networks import GATE_CLASSES
 from lungsight.networks import check as check_network
-from lungsight.split import Indices, Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
+from lungsight.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 from lungsight.training.batches import Batches, Examples, to_input, view
+from lungsight.training.folder import (
+    Run,
+    finished,
+    save_weights,
+    split_table,
+    stored_split,
+    write_history,
+    write_start,
+)
 from lungsight.training.module import (
     Checkpoints,
     Feed,
@@ -41,20 +46,6 @@ from lungsight.training.module import (
 )
 
 CHECKPOINTS = "checkpoints"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run."""
-
-    folder: Path
-    recipe: Recipe
-    history: list[dict[str, float]]
-    seconds: float
-    waiting_share: float
-    out_of_time: bool
-    failures: tuple[tuple[str, str], ...]
-    """Images that could not be read: (id, reason)."""
 
 
 def make_split(dataset: Dataset, recipe: Recipe) -> Split:
@@ -188,15 +179,15 @@ def train(
     if not split.train or not split.validation:
         raise DataError("is too small to split", where=dataset.root)
     if not (folder / "config.toml").exists():
-        _write_start(folder, recipe, dataset, split, command)
-    elif _split_table(dataset, split) != _stored_split(folder):
+        write_start(folder, recipe, dataset, split, command)
+    elif split_table(dataset, split) != stored_split(folder):
         raise DataError(
             "is not the data set of this run, or other images of it can be read now",
             where=dataset.root,
             hint=f"Resume {folder} with the same data, or choose another folder",
         )
     if (folder / "weights.safetensors").exists() and resume:
-        return _finished(folder, recipe, failures)
+        return finished(folder, recipe, failures)
 
     _quiet()
     torch.manual_seed(recipe.training.seed)
@@ -255,8 +246,7 @@ def train(
     # From disk, not from memory: a run that is resumed after its last epoch trains no more, and ends the same.
     kept = read_checkpoint(folder / CHECKPOINTS / f"{recipe.training.keep}.ckpt")
     module.load_state_dict(kept["state_dict"])
-    _write_history(folder, history.rows)
-    _save_weights(folder, module.network)
+    write_history(folder, history.rows)
     seconds = sum(row["seconds"] for row in history.rows)
     write_json(
         folder / "training.json",
@@ -269,6 +259,7 @@ def train(
             "failures": failures,
         },
     )
+    save_weights(folder, module.network)
     return Run(folder, recipe, history.rows, seconds, history.waiting_share, history.out_of_time, failures)
 
 
@@ -354,80 +345,6 @@ def predict_masks(run: Path, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
         raise ModelError("is no lung run of this image size", where=run)
     inputs = view(images, np.ones(images.shape, bool), recipe.data)
     return np.asarray(predict(network, recipe, inputs) > recipe.evaluation.threshold)
-
-
-def _save_weights(folder: Path, network: nn.Module) -> None:
-    from safetensors.torch import save
-
-    state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    # Not `save_file`: on a full disk that raises an error of its own kind.
-    write_bytes(folder / "weights.safetensors", save(state))
-
-
-def _write_start(folder: Path, recipe: Recipe, dataset: Dataset, split: Split, command: str) -> None:
-    write_text(folder / "split.csv", _split_table(dataset, split))
-    write_json(
-        folder / "provenance.json",
-        provenance.describe(seed=recipe.training.seed, data=dataset.fingerprint(), command=command)
-        | {
-            "data_name": dataset.root.name,
-            "sources": sorted({dataset.rows[i].source for i in split.train}),
-            "patients": len({dataset.rows[i].patient for i in split.train}),
-            "split": {"name": split.name} | {part: len(rows) for part, rows in _parts(split).items()},
-        },
-    )
-    write_text(folder / "config.toml", to_toml(recipe))
-
-
-def _parts(split: Split) -> dict[str, Indices]:
-    return {"train": split.train, "validation": split.validation, "test": split.test}
-
-
-def _split_table(dataset: Dataset, split: Split) -> str:
-    lines = [f"{_quote(dataset.rows[i].id)},{part}" for part, rows in _parts(split).items() for i in rows]
-    return "\n".join(["id,part", *lines]) + "\n"
-
-
-def _stored_split(folder: Path) -> str:
-    try:
-        return (folder / "split.csv").read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError("the run's split.csv is missing or damaged", where=folder) from error
-
-
-def _quote(text: str) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow([text])
-    return out.getvalue()
-
-
-def _write_history(folder: Path, rows: list[dict[str, float]]) -> None:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "history.csv", out.getvalue())
-
-
-def read_history(folder: Path) -> list[dict[str, float]]:
-    """The epochs of a run: a dict of numbers each."""
-    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _finished(folder: Path, recipe: Recipe, failures: tuple[tuple[str, str], ...]) -> Run:
-    import json
-
-    facts = json.loads((folder / "training.json").read_text("utf-8"))
-    return Run(
-        folder,
-        recipe,
-        read_history(folder),
-        facts["seconds"],
-        facts["waiting_share"],
-        facts["out_of_time"],
-        failures,
-    )
 
 
 def _quiet() -> None:

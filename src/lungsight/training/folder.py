@@ -1,0 +1,115 @@
+"""What a run leaves in its folder, but for the checkpoints, and how it is read again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from lungsight import provenance
+from lungsight.config import Recipe, to_toml
+from lungsight.dataset.table import Dataset
+from lungsight.errors import ModelError
+from lungsight.files import write_bytes, write_json, write_text
+from lungsight.split import Indices, Split
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    recipe: Recipe
+    history: list[dict[str, float]]
+    seconds: float
+    waiting_share: float
+    out_of_time: bool
+    failures: tuple[tuple[str, str], ...]
+    """Images that could not be read: (id, reason)."""
+
+
+def save_weights(folder: Path, network: nn.Module) -> None:
+    """Write `weights.safetensors`; a folder that has it holds a finished run."""
+    from safetensors.torch import save
+
+    state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+    # Not `save_file`: on a full disk that raises an error of its own kind.
+    write_bytes(folder / "weights.safetensors", save(state))
+
+
+def write_start(folder: Path, recipe: Recipe, dataset: Dataset, split: Split, command: str) -> None:
+    """Write what is known before the first epoch; `config.toml` last, so that a folder with it has the rest."""
+    write_text(folder / "split.csv", split_table(dataset, split))
+    write_json(
+        folder / "provenance.json",
+        provenance.describe(seed=recipe.training.seed, data=dataset.fingerprint(), command=command)
+        | {
+            "data_name": dataset.root.name,
+            "sources": sorted({dataset.rows[i].source for i in split.train}),
+            "patients": len({dataset.rows[i].patient for i in split.train}),
+            "split": {"name": split.name} | {part: len(rows) for part, rows in _parts(split).items()},
+        },
+    )
+    write_text(folder / "config.toml", to_toml(recipe))
+
+
+def _parts(split: Split) -> dict[str, Indices]:
+    return {"train": split.train, "validation": split.validation, "test": split.test}
+
+
+def split_table(dataset: Dataset, split: Split) -> str:
+    """`split.csv`: the part of every image."""
+    lines = [f"{_quote(dataset.rows[i].id)},{part}" for part, rows in _parts(split).items() for i in rows]
+    return "\n".join(["id,part", *lines]) + "\n"
+
+
+def stored_split(folder: Path) -> str:
+    """`split.csv` of a folder; raises ModelError."""
+    try:
+        return (folder / "split.csv").read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError("the run's split.csv is missing or damaged", where=folder) from error
+
+
+def _quote(text: str) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow([text])
+    return out.getvalue()
+
+
+def write_history(folder: Path, rows: list[dict[str, float]]) -> None:
+    """Write `history.csv`, a row an epoch."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / "history.csv", out.getvalue())
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The epochs of a run: a dict of numbers each."""
+    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def finished(folder: Path, recipe: Recipe, failures: tuple[tuple[str, str], ...]) -> Run:
+    """The run of a folder that has its weights; raises ModelError."""
+    try:
+        facts, history = json.loads((folder / "training.json").read_text("utf-8")), read_history(folder)
+        return Run(
+            folder,
+            recipe,
+            history,
+            facts["seconds"],
+            facts["waiting_share"],
+            facts["out_of_time"],
+            failures,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            "the run's training.json or history.csv is missing or damaged", where=folder
+        ) from error
