@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,9 +48,11 @@ class Plan:
     diagnosis_width: float
     diagnosis_epochs: int
     diagnosis_minutes: float | None
+    asked_seed: int
+    seed: int
     words: str
 
-    def recipe(self, name: str, seed: int | None) -> Recipe:
+    def recipe(self, name: str) -> Recipe:
         """The shipped recipe `name` under this plan."""
         recipe = load_recipe(name)
         lungs = recipe.task == "lungs"
@@ -60,13 +63,17 @@ class Plan:
         if lungs:
             changes["training.learning_rate"] = self.lungs_rate
             changes["training.batch"] = self.lungs_batch
-        if seed is not None:
-            changes["training.seed"] = seed
+        changes["training.seed"] = self.seed
         return recipe.with_settings(**changes)
 
 
 def make_plan(
-    minutes: float | None, width: float | None, examples: Examples, sizes: Sizes, path: Path
+    minutes: float | None,
+    width: float | None,
+    seed: int | None,
+    examples: Examples,
+    sizes: Sizes,
+    path: Path,
 ) -> Plan:
     """The paper's own protocol, or for a number of minutes what a few timed training steps at each width allow.
 
@@ -75,10 +82,13 @@ def make_plan(
     Args:
         minutes: for everything; None: the paper's own protocol.
         width: use this one for both networks, whatever it costs; None: choose.
+        seed: of every run; None: the recipes' own. A narrow U-Net that dies with it gets the next one that lives.
         examples: lung examples to time with.
         path: where the plan is kept.
     """
     lungs, diagnosis = load_recipe("paper-segmentation"), load_recipe("paper-diagnosis")
+    asked = lungs.training.seed if seed is None else seed
+    lungs = lungs.with_settings(**{"training.seed": asked})
     if minutes is None:
         words = "No budget was given: the paper's epochs"
         words += f", at width {width:g}." if width and width != 1 else " and full width."
@@ -91,20 +101,24 @@ def make_plan(
             width or 1.0,
             diagnosis.training.epochs,
             None,
+            asked,
+            asked,
             words,
         )
     else:
-        plan = _stored(path, minutes, width) or _fit(minutes, width, examples, sizes, lungs, diagnosis)
+        plan = _stored(path, minutes, width, asked) or _fit(minutes, width, examples, sizes, lungs, diagnosis)
     write_json(path, asdict(plan))
     return plan
 
 
-def _stored(path: Path, minutes: float, width: float | None) -> Plan | None:
+def _stored(path: Path, minutes: float, width: float | None, seed: int) -> Plan | None:
     try:
         stored = Plan(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):  # none yet, or of another version
         return None
-    same = stored.minutes == minutes and (width is None or width == stored.lungs_width)
+    same = (stored.minutes, stored.asked_seed) == (minutes, seed) and (
+        width is None or width == stored.lungs_width
+    )
     return stored if same else None
 
 
@@ -123,21 +137,29 @@ def _fit(
     images = (train + validation / 3) * sizes.diagnosis_runs * _DIAGNOSIS_EPOCHS
     diagnosis_width, _ = _widest(diagnosis, width, examples, seconds * _DIAGNOSIS_SHARE / max(images, 1))
     full = lungs_width >= 1
+    rate = lungs.training.learning_rate if full else NARROW_RATE
+    asked = seed = lungs.training.seed
+    if not full:
+        narrow = {"network.width": lungs_width, "training.learning_rate": rate}
+        seed = living_seed(lungs.with_settings(**narrow), examples)
     words = (
         f"Fitted to {minutes:g} minutes on this machine: U-Net at width {lungs_width:g} "
         f"({'full' if full else 'filters ' + _filters(lungs_width)}), {epochs} of {wanted} epochs"
         f"{'' if full else ', Adam at 0.001'}{f', batches of {batch}' if batch == SMALL_BATCH else ''}; "
         f"CNN at width {diagnosis_width:g}."
+        f"{'' if seed == asked else f' Seed {seed}: with {asked} this U-Net died at its two-channel ReLU.'}"
     )
     return Plan(
         minutes,
         lungs_width,
         epochs,
-        lungs.training.learning_rate if full else NARROW_RATE,
+        rate,
         batch,
         diagnosis_width,
         diagnosis.training.epochs,
         minutes * _DIAGNOSIS_SHARE * 1.3 / sizes.diagnosis_runs,
+        asked,
+        seed,
         words,
     )
 
@@ -159,6 +181,46 @@ def _widest(recipe: Recipe, width: float | None, examples: Examples, allowed: fl
     if best is None:
         raise ValueError("there are no widths")
     return best
+
+
+def living_seed(recipe: Recipe, examples: Examples, steps: int = 40, tries: int = 10) -> int:
+    """The recipe's seed, or the first one after it with which the U-Net starts to learn.
+
+    The last ReLU of that U-Net has two channels. Often, the more so the narrower it is, both are 0 everywhere after
+    the first steps, and the network answers one constant for ever. One lives whose training loss falls clearly
+    below that of the best constant, the entropy of the lungs' share, within `steps` steps.
+    """
+    state = torch.get_rng_state()
+    first = recipe.training.seed
+    seeds = range(first, first + tries)
+    living = (s for s in seeds if _learns(recipe.with_settings(**{"training.seed": s}), examples, steps))
+    found = next(living, first)
+    torch.set_rng_state(state)
+    return found
+
+
+def _learns(recipe: Recipe, examples: Examples, steps: int) -> bool:
+    torch.manual_seed(recipe.training.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module = TrainingModule(recipe, steps=1).to(device)
+    optimiser = torch.optim.Adam(module.network.parameters(), lr=recipe.training.learning_rate)
+    rows = torch.randperm(len(examples.inputs), generator=torch.Generator().manual_seed(0)).numpy()
+    batches = Batches(examples, rows, recipe, training=True)
+    losses, shares = [], []
+    for step in range(steps):
+        images, target = (part.to(device) for part in batches[step % len(batches)])
+        with torch.autocast(device, torch.bfloat16, enabled=precision(recipe) == "bf16-mixed"):
+            logits = module.network(images)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(float(loss.detach()))
+        shares.append(float(target.mean()))
+    late = slice(3 * steps // 4, None)
+    share = sum(shares[late]) / len(shares[late])
+    constant = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    return sum(losses[late]) / len(losses[late]) < 0.93 * constant
 
 
 def seconds_per_image(recipe: Recipe, examples: Examples, steps: int = 3) -> float:

@@ -83,18 +83,19 @@ def reproduce(
     tell(f"reading {len(dataset)} images")
     kept, examples, failures = prepare(dataset, lungs, cache=cache)
     described = describe(dataset)
+    # For their counts, which no seed changes.
     splits = {name: make_split(kept, load_recipe(name)) for name in (LUNGS, LUNGS_500, DIAGNOSIS[0])}
     lungs_size, lungs_500_size, diagnosis_size = (
         (len(split.train), len(split.validation)) for split in splits.values()
     )
     sizes = Sizes(lungs_size, lungs_500_size, diagnosis_size, diagnosis_runs=len(DIAGNOSIS) + 1)
     tell("timing the networks on this machine" if minutes is not None else "planning")
-    plan = make_plan(minutes, width, examples, sizes, folder / "plan.json")
+    plan = make_plan(minutes, width, seed, examples, sizes, folder / "plan.json")
     tell(plan.words)
 
     done: dict[str, Finished] = {}
     for name in (LUNGS, LUNGS_500, *DIAGNOSIS, BY_PATIENT):
-        recipe = _recipe(plan, name, seed)
+        recipe = _recipe(plan, name)
         tell(f"{name}: training")
         finished = _run(kept, folder, name, recipe, plan, begun, listener, cache, command)
         done[name] = finished
@@ -114,7 +115,7 @@ def reproduce(
         diagnosis=[fill.diagnosis(done[name]) for name in (*DIAGNOSIS, BY_PATIENT)],
         budget=Budget(minutes, plan.words, time.monotonic() - begun, machine()),
         provenance=provenance.describe(
-            seed=seed if seed is not None else lungs.training.seed,
+            seed=plan.seed,
             data=dataset.fingerprint(),
             command=command,
         ),
@@ -131,10 +132,10 @@ def reproduce(
     return Reproduced(path, failures)
 
 
-def _recipe(plan: Plan, name: str, seed: int | None) -> Recipe:
+def _recipe(plan: Plan, name: str) -> Recipe:
     if name != BY_PATIENT:
-        return plan.recipe(name, seed)
-    return plan.recipe(DIAGNOSIS[0], seed).with_settings(**{"split.kind": "patient", "name": BY_PATIENT})
+        return plan.recipe(name)
+    return plan.recipe(DIAGNOSIS[0]).with_settings(**{"split.kind": "patient", "name": BY_PATIENT})
 
 
 def _run(
