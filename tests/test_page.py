@@ -231,7 +231,7 @@ def test_many_files_by_keyboard(page: Any) -> None:
     upload(page, *files, ("notes.txt", b"not an image"))
     page.wait_for_function("() => document.querySelectorAll('#list small').length === 4")
     page.wait_for_function(
-        "![...document.querySelectorAll('#list small')].some((e) => /work|wait/.test(e.textContent))"
+        "() => ![...document.querySelectorAll('#list small')].some((e) => /work|wait/.test(e.textContent))"
     )
     current = page.locator("#list button[aria-current=true] b")
     assert current.inner_text() == "chest 0.png"

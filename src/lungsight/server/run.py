@@ -53,7 +53,6 @@ def serve(
         app,
         host=host,
         port=port,
-        fd=fd,
         http=_patient(settings.upload_seconds),
         ws="none",
         log_config=None,
@@ -67,7 +66,10 @@ def serve(
     )
     server = _Server(config, app.state.lungsight)
     try:
-        server.run()
+        # The socket of a file descriptor knows whether it is IPv4, IPv6 or a path; uvicorn's own `fd` does not.
+        server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    except OSError as error:
+        raise LungsightError(f"the file descriptor {fd} is no listening socket") from error
     except SystemExit as error:  # uvicorn's way to say that the address is taken
         raise LungsightError(
             f"{host}:{port} cannot be listened on", hint="Choose another with --host and --port"
@@ -92,7 +94,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listening in (one for server in self.servers for one in server.sockets):
-            if listening.family != socket.AF_UNIX:
+            if listening.family == socket.AF_UNIX:
+                log.info("open socket %s", listening.getsockname())
+            else:
                 host, port = listening.getsockname()[:2]
                 log.info("open http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
