@@ -21,7 +21,7 @@ from lungsight.evaluation.run import read_split
 from lungsight.files import write_json, write_text
 from lungsight.metrics import apply_platt, fit_platt, logit
 from lungsight.metrics.intervals import Patients, resamples
-from lungsight.training import load_run, predict, prepare, train
+from lungsight.training import load_run, predict, prepare, shown, train
 from lungsight.training.module import Listener
 
 REPLICATES = 200
@@ -117,7 +117,7 @@ def _score_fold(
     run: Path, dataset: Dataset, fold: int, masks_from: Path | None, cache: Path | None
 ) -> tuple[list[Row], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     recipe, network = load_run(run)
-    kept, examples, _ = prepare(dataset, recipe, cache=cache, masks_from=masks_from)
+    kept, examples, _ = prepare(shown(dataset, recipe), recipe, cache=cache, masks_from=masks_from)
     of = read_split(run)
     test, validation = (
         np.array([i for i, row in enumerate(kept) if of.get(row.id) == part], np.int64)

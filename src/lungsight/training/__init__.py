@@ -7,6 +7,7 @@ from lungsight.training.loop import (
     predict,
     predict_masks,
     prepare,
+    shown,
     train,
 )
 from lungsight.training.module import Progress
@@ -20,5 +21,6 @@ __all__ = [
     "predict_masks",
     "prepare",
     "read_history",
+    "shown",
     "train",
 ]

@@ -15,7 +15,7 @@ from lightning.pytorch import callbacks
 from numpy.typing import NDArray
 from torch import nn
 
-from lungsight.config import Recipe, from_table, load_recipe, to_table
+from lungsight.config import Recipe, load_recipe
 from lungsight.dataset.pixels import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError, OutputError
@@ -52,16 +52,6 @@ def make_split(dataset: Dataset, recipe: Recipe) -> Split:
     """The recipe's split of the table; raises DataError where the table does not allow it."""
     settings, seed = recipe.split, recipe.training.seed
     need_covid = recipe.task == "diagnosis"
-    if settings.only_source:
-        chosen = [i for i, row in enumerate(dataset.rows) if row.source == settings.only_source]
-        if not chosen:
-            raise DataError(f"has no image of the source {settings.only_source!r}", where=dataset.root)
-        inner = make_split(
-            dataset.where(lambda row: row.source == settings.only_source),
-            from_table(to_table(recipe) | {"split": to_table(recipe)["split"] | {"only_source": ""}}),
-        )
-        parts = (tuple(chosen[i] for i in part) for part in (inner.train, inner.validation, inner.test))
-        return Split(inner.name, inner.seed, *parts)
     if settings.fold >= 0:
         folds = patient_folds(dataset, settings.folds, seed, need_covid=need_covid)
         test, validation = settings.fold, (settings.fold + 1) % settings.folds
@@ -74,6 +64,19 @@ def make_split(dataset: Dataset, recipe: Recipe) -> Split:
     if recipe.task == "lungs":
         return paper_segmentation(dataset, seed, non_covid_limit=settings.non_covid_limit or None)
     return paper_diagnosis(dataset, seed)
+
+
+def shown(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The rows that the recipe trains, chooses and reports on: those of its one source, if it names one.
+
+    Raises:
+        DataError: no image is of that source.
+    """
+    source = recipe.split.only_source
+    chosen = dataset.where(lambda row: not source or row.source == source)
+    if source and not len(chosen):
+        raise DataError(f"has no image of the source {source!r}", where=dataset.root)
+    return chosen
 
 
 def prepare(
@@ -97,7 +100,7 @@ def prepare(
     """
     if recipe.task == "lungs" and all(row.mask is None for row in dataset):
         raise DataError("has no lung masks, which this recipe needs", where=dataset.root)
-    if recipe.task == "lungs" or recipe.data.view != "whole":
+    if recipe.task == "lungs" or (recipe.data.view != "whole" and masks_from is None):
         dataset = dataset.where(lambda row: row.mask is not None)
     if recipe.task == "diagnosis" or recipe.split.kind == "paper":
         dataset = dataset.where(lambda row: row.covid is not None)
@@ -174,7 +177,7 @@ def train(
             raise ConfigError(
                 "was made with other settings", where=folder, hint="Resume with the same recipe"
             )
-    dataset, examples, failures = prepare(dataset, recipe, cache=cache, masks_from=masks_from)
+    dataset, examples, failures = prepare(shown(dataset, recipe), recipe, cache=cache, masks_from=masks_from)
     split = make_split(dataset, recipe)
     if not split.train or not split.validation:
         raise DataError("is too small to split", where=dataset.root)
