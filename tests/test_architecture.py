@@ -18,7 +18,8 @@ LAYERS = (
     {"split", "model"},
     {"inference", "training"},
     {"writers", "explain", "evaluation"},
-    {"audit", "report", "batch", "server", "cluster", "export"},
+    {"audit", "batch", "server", "cluster", "export"},
+    {"report"},
     {"reproduce"},
     {"cli"},
 )
