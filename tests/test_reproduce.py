@@ -1,0 +1,265 @@
+"""The whole paper through the command line, on drawn X-rays."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from command import Done, lungsight  # noqa: E402
+from lungsight.config import load_recipe  # noqa: E402
+from lungsight.errors import ConfigError  # noqa: E402
+from lungsight.files import write_json  # noqa: E402
+from lungsight.reproduce import plan as planning  # noqa: E402
+from lungsight.reproduce.plan import Plan, Sizes, make_plan, seconds_per_image  # noqa: E402
+from lungsight.training.batches import Examples  # noqa: E402
+
+RUNS = (
+    "paper-segmentation",
+    "paper-segmentation-500",
+    "paper-diagnosis",
+    "paper-diagnosis-crop20",
+    "paper-diagnosis-lungs",
+    "paper-diagnosis-by-patient",
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    folder: Path
+    done: Done
+    html: str
+
+
+@pytest.fixture(scope="module")
+def report(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """`lungsight reproduce` with a plan on disk of very few epochs, as a stopped run would have left one."""
+    out = tmp_path_factory.mktemp("paper")
+    planned = make_plan(None, 0.03, examples(), SIZES, out / "plan.json")
+    few = {"minutes": 60.0, "lungs_epochs": 2, "diagnosis_epochs": 2, "words": "Few epochs, for a test."}
+    write_json(out / "plan.json", dataclasses.asdict(dataclasses.replace(planned, **few)))
+    done = lungsight("reproduce", "--data", phantoms, "--out", out, "--budget", "60", "--seed", "11")
+    assert done.code == 0, done.err
+    return Report(out, done, (out / "report.html").read_text("utf-8"))
+
+
+class _Page(HTMLParser):
+    """References to other files, and what the page needs to have."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.images = 0
+        self.without_words = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.references += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")
+        ]
+        if tag == "img":
+            self.images += 1
+            self.without_words += not values.get("alt")
+
+
+def test_it_says_what_it_does_and_where_the_report_is(report: Report) -> None:
+    assert f"{report.folder}/report.html after" in report.done.out
+    assert "not for diagnosis" in report.done.out
+    for name in RUNS:
+        assert f"{name}: training" in report.done.err
+    assert re.search(r"paper-segmentation: Dice 0\.\d{4} per image", report.done.err)
+    assert re.search(r"paper-diagnosis: AUC \d\.\d{4}", report.done.err)
+    assert "Traceback" not in report.done.err
+    assert "Warning" not in report.done.err
+
+
+def test_the_report_needs_nothing_else(report: Report) -> None:
+    page = _Page(report.html)
+    outside = [r for r in page.references if not r.startswith(("data:", "#", "tables/", "report.json"))]
+    assert not outside
+    for reference in page.references:
+        if not reference.startswith(("data:", "#")):
+            assert (report.folder / reference).is_file()
+    assert not re.search(r"url\(\s*['\"]?(?!data:|#)", report.html)
+    assert "@import" not in report.html
+    assert page.without_words == 0
+    assert page.images > 10
+    assert page.tags.count("svg") >= 5
+
+
+def test_the_report_holds_the_papers_tables_and_figures(report: Report) -> None:
+    text = re.sub(r"<[^>]+>", " ", report.html)
+    for number in range(1, 6):
+        assert f"Table {number}." in text
+    for number in range(3, 10):
+        assert re.search(rf"Figures?\s+{number}\b", text), f"figure {number}"
+    for figure in ("0.9273", "0.985", "0.8666", "0.9575", "0.9666", "0.9312"):
+        assert figure in text, figure
+    assert "31,032,837" in text
+    assert "research" in text.lower()
+
+
+def test_every_number_of_the_paper_stands_beside_ours(report: Report) -> None:
+    with (report.folder / "tables" / "paper-and-ours.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.reader(file))
+    text = "\n".join(",".join(row) for row in table)
+    for words in ("Dice", "IoU", "AUC", "Training images", "Epochs"):
+        assert words in text
+    metrics = json.loads((report.folder / "metrics.json").read_text())
+    assert set(metrics) == set(RUNS)
+    ours = metrics["paper-segmentation"]["pooled"]["dice"]["value"]
+    row = next(row for row in table if row[1].startswith("Dice, pooled"))
+    assert row[2] == "0.9273"
+    assert float(row[3]) == pytest.approx(ours, abs=1e-6)
+
+
+def test_every_run_followed_the_plan(report: Report) -> None:
+    for name in RUNS:
+        recipe = load_recipe(report.folder / "runs" / name / "config.toml")
+        assert recipe.name == name
+        assert (recipe.network.width, recipe.training.epochs, recipe.training.seed) == (0.03, 2, 11)
+    by_patient = load_recipe(report.folder / "runs" / RUNS[-1] / "config.toml")
+    assert by_patient.split.kind == "patient"
+    assert not (report.folder / "cache").exists()
+
+
+def test_the_same_command_again_only_reads(
+    report: Report, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (report.folder / "metrics.json").read_text()
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("it trained again"))
+    arguments = ("reproduce", "--data", phantoms, "--out", report.folder, "--budget", "60")
+    assert lungsight(*arguments, "--seed", "11").code == 0
+    assert (report.folder / "metrics.json").read_text() == before
+    other = lungsight(*arguments, "--seed", "12")
+    assert other.code == 2
+    assert "was made with other settings" in other.err
+
+
+def test_a_broken_image_is_named_there_too(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lungsight.reproduce import run
+
+    found = run.Reproduced(tmp_path / "report.html", (("img-3", "the PNG is damaged"),))
+    monkeypatch.setattr("lungsight.reproduce.reproduce", lambda *_, **__: found)
+    done = lungsight("reproduce", "--data", phantoms, "--out", tmp_path)
+    assert done.code == 1
+    assert "left out img-3: the PNG is damaged" in done.err
+
+
+def test_data_without_masks_or_classes_are_refused(phantoms: Path, tmp_path: Path) -> None:
+    lines = (phantoms / "manifest.csv").read_text().splitlines()
+    lines = [
+        line.replace(",images/", f",{phantoms}/images/").replace(",masks/", f",{phantoms}/masks/")
+        for line in lines
+    ]
+    healthy = [line for line in lines if line.split(",")[7] != "1"]
+    no_masks = [re.sub(r",[^,]*/masks/[^,]*,", ",,", line) for line in lines]
+    for kept, words in ((healthy, "has no COVID image"), (no_masks, "has no lung masks")):
+        (tmp_path / "manifest.csv").write_text("\n".join(kept) + "\n")
+        done = lungsight("reproduce", "--data", tmp_path, "--out", tmp_path / "out")
+        assert done.code == 2
+        assert words in done.err
+
+
+def test_too_small_a_budget_is_refused(phantoms: Path, tmp_path: Path) -> None:
+    assert lungsight("reproduce", "--data", phantoms, "--out", tmp_path, "--budget", "0.1").code == 2
+
+
+# --------------------------------------------------------------------------------------------- the plan
+
+
+def examples() -> Examples:
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(0, 255, (8, 64, 64), dtype=np.uint8)
+    return Examples(inputs, inputs > 128, None, np.arange(8) % 2)
+
+
+SIZES = Sizes((4400, 130), (800, 130), (4400, 1900), 4)
+
+
+def plan(path: Path, minutes: float | None, width: float | None = None) -> Plan:
+    return make_plan(minutes, width, examples(), SIZES, path)
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which a training image takes a tenth of a second at full width, by the width squared."""
+
+    def cost(recipe: Any, *_: object) -> float:
+        scale = 0.1 if recipe.task == "lungs" else 0.01
+        return float(scale * recipe.network.width**2)
+
+    monkeypatch.setattr(planning, "seconds_per_image", cost)
+
+
+def test_without_a_budget_it_is_the_papers_own_protocol(tmp_path: Path) -> None:
+    found = plan(tmp_path / "p.json", None)
+    assert (found.lungs_width, found.diagnosis_width, found.lungs_epochs) == (1.0, 1.0, 15)
+    for name in RUNS[:-1]:
+        assert found.recipe(name, None) == load_recipe(name)
+
+
+@pytest.mark.usefixtures("costs")
+@pytest.mark.parametrize("minutes", [0.5, 5, 60, 500, 5000])
+def test_a_plan_keeps_to_its_budget(minutes: float, tmp_path: Path) -> None:
+    found = plan(tmp_path / "p.json", minutes)
+    images = sum(train + validation / 3 for train, validation in (SIZES.lungs, SIZES.lungs_500))
+    seconds = images * found.lungs_epochs * 0.1 * found.lungs_width**2
+    assert seconds <= minutes * 60 or found.lungs_epochs == 1
+    assert 1 <= found.lungs_epochs <= 15
+    assert f"{minutes:g} minutes" in found.words
+    assert f"{found.lungs_epochs} of 15 epochs" in found.words
+    assert (found.lungs_rate == 1e-4) == (found.lungs_width == 1.0)
+
+
+@pytest.mark.usefixtures("costs")
+def test_more_time_is_used(tmp_path: Path) -> None:
+    plans = [plan(tmp_path / f"{m}.json", m) for m in (1, 10, 100, 1000)]
+    widths = [found.lungs_width for found in plans]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1] == 1.0
+
+
+@pytest.mark.usefixtures("costs")
+def test_a_plan_on_disk_is_kept_for_the_same_question_only(tmp_path: Path) -> None:
+    first = plan(tmp_path / "p.json", 60)
+    stored = json.loads((tmp_path / "p.json").read_text())
+    stored["words"] = "kept"
+    (tmp_path / "p.json").write_text(json.dumps(stored))
+    assert plan(tmp_path / "p.json", 60).words == "kept"
+    assert plan(tmp_path / "p.json", 61).words != "kept"
+    assert plan(tmp_path / "p.json", 60, width=0.03).lungs_width == 0.03
+    assert plan(tmp_path / "p.json", None).lungs_epochs == 15
+    for damage in ("{}", "no json", '{"minutes": 60}'):
+        (tmp_path / "p.json").write_text(damage)
+        assert plan(tmp_path / "p.json", 60) == first
+    assert first.minutes == 60
+
+
+def test_timing_leaves_the_random_numbers_alone() -> None:
+    recipe = load_recipe("paper-segmentation", ["data.size=[64,64]", "network.width=0.03"])
+    torch.manual_seed(1)
+    wanted = torch.rand(1)
+    torch.manual_seed(1)
+    assert 0 < seconds_per_image(recipe, examples(), steps=1) < 10
+    assert torch.equal(torch.rand(1), wanted)
+
+
+def test_a_wrong_width_is_a_setting_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"network\.width"):
+        plan(tmp_path / "p.json", None, width=9.0).recipe("paper-segmentation", None)
