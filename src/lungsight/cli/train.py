@@ -24,7 +24,8 @@ DataOption = Annotated[
 
 def need_training() -> None:
     """Say plainly what to install where the train extra is missing."""
-    # Lightning's, about its own use of PyTorch; nothing that a user could do.
+    # Lightning's, about its own use of PyTorch and a folder that is meant to be used again: nothing to do for a user.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists", module=r"lightning\.pytorch")
     warnings.filterwarnings(
         "ignore", message=r".*treespec, LeafSpec", module=r"lightning\.pytorch\.utilities\._pytree"
     )
