@@ -213,7 +213,11 @@ def from_table(table: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
         ("training.seed", 0 <= training.seed < 2**32, "from 0, below 2^32"),
         ("evaluation.threshold", 0 < recipe.evaluation.threshold < 1, "between 0 and 1"),
         ("split.non_covid_limit", recipe.split.non_covid_limit >= 0, "0 or more"),
-        ("split.folds", 3 <= recipe.split.folds <= 100, "from 3: one part tests, one chooses, the rest train"),
+        (
+            "split.folds",
+            3 <= recipe.split.folds <= 100,
+            "from 3: one part tests, one chooses, the rest train",
+        ),
         ("split.fold", -1 <= recipe.split.fold < recipe.split.folds, "-1, or below split.folds"),
     ):
         if not ok:

@@ -26,7 +26,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=target.suffix)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name[:40]}.", suffix=target.suffix
+        )
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -35,7 +37,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(
-            f"cannot be written: {reason.lower()}", where=target, hint="Free some space or choose another folder"
+            f"cannot be written: {reason.lower()}",
+            where=target,
+            hint="Free some space or choose another folder",
         ) from error
     finally:
         if temporary is not None:
