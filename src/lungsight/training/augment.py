@@ -47,7 +47,7 @@ def for_lungs(pixels: Pixels, mask: Pixels, rng: np.random.Generator) -> tuple[P
 def for_gate(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """As `for_lungs`, and now and then the whole picture small within a wide border; for any kind of picture."""
     pixels, _ = for_lungs(pixels, np.zeros(pixels.shape, np.uint8), rng)
-    return _border(pixels, rng) if rng.random() < 0.25 else pixels
+    return _border(pixels, rng) if rng.random() < 0.2 else pixels
 
 
 def for_diagnosis(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -67,7 +67,7 @@ def for_diagnosis(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 def _border(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     height, width = pixels.shape
     high, wide = (int(side * rng.uniform(0.55, 1)) for side in (height, width))
-    top, left = int(rng.integers(0, height - high + 1)), int(rng.integers(0, width - wide + 1))
+    top, left = int((height - high) * rng.uniform(0.2, 0.8)), int((width - wide) * rng.uniform(0.2, 0.8))
     out = np.full((height, width), (0, 255, int(rng.integers(0, 256)))[int(rng.integers(0, 3))], np.uint8)
     out[top : top + high, left : left + wide] = cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_AREA)
     return out

@@ -71,22 +71,31 @@ PHANTOMS = 0.08
 """Share of drawn chests among the X-rays that a gate is shown: not everything that is drawn is refused."""
 
 
+GATE_VIEWS = 2
+"""Augmented views of each picture in training: to draw one takes longer than to learn from it."""
+
+
 def gate_pictures(
-    images: NDArray[np.uint8], rng: np.random.Generator, *, augmented: bool
+    images: NDArray[np.uint8], rng: np.random.Generator, *, views: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """For each frontal X-ray (N, h, w) itself and a picture that is none.
 
+    Args:
+        views: augmented views of each; 0: each as it is.
+
     Returns:
-        (2 N, h, w) uint8 and (2 N,) places in `GATE_CLASSES`.
+        (M, h, w) uint8 and (M,) places in `GATE_CLASSES`; M is 2 N, or 2 N times `views`.
     """
-    pictures, classes = [], []
+    pictures: list[NDArray[np.uint8]] = []
+    classes: list[int] = []
     for image in images:
         if rng.random() < PHANTOMS:
             image = phantom(rng, image.shape)
         kind = str(rng.choice(negatives.KINDS, p=negatives.SHARES))
         for picture, place in ((image, 0), (negatives.draw(kind, image, rng), negatives.label(kind))):
-            pictures.append(augment.for_gate(picture, rng) if augmented else picture)
-            classes.append(place)
+            shown = [augment.for_gate(picture, rng) for _ in range(views)] or [picture]
+            pictures += shown
+            classes += [place] * len(shown)
     return np.stack(pictures), np.array(classes, np.int64)
 
 
@@ -136,7 +145,8 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         part = () if self.training or self.recipe.task != "gate" else (HELD_OUT,)
         rng = np.random.default_rng((settings.seed, self.epoch, number, *part))
         if self.recipe.task == "gate":
-            pictures, classes = gate_pictures(images, rng, augmented=settings.augmentation == "gate")
+            views = 0 if settings.augmentation != "gate" else GATE_VIEWS if self.training else 1
+            pictures, classes = gate_pictures(images, rng, views=views)
             return to_input(pictures, self.recipe.data.channels), torch.from_numpy(classes)
         if self.examples.masks is not None:
             targets = self.examples.masks[chosen].astype(np.uint8)

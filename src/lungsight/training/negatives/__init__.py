@@ -45,15 +45,15 @@ def _drawn(
 
 
 _MAKERS: dict[str, tuple[str, float, Callable[[np.random.Generator, Pixels], Pixels]]] = {
-    "upside down": ("upside down", 0.18, _upside_down),
-    "on its side": ("on its side", 0.10, _on_its_side),
-    "lateral view": ("lateral view", 0.17, _drawn(films.lateral)),
+    "upside down": ("upside down", 0.17, _upside_down),
+    "on its side": ("on its side", 0.08, _on_its_side),
+    "lateral view": ("lateral view", 0.16, _drawn(films.lateral)),
     "coronal CT": ("CT slice", 0.14, _drawn(slices.coronal)),
-    "axial CT": ("CT slice", 0.08, _drawn(slices.axial)),
-    "part of an X-ray": ("no chest X-ray", 0.08, _part),
+    "axial CT": ("CT slice", 0.07, _drawn(slices.axial)),
+    "part of an X-ray": ("no chest X-ray", 0.10, _part),
     "other bones": ("no chest X-ray", 0.06, _drawn(films.bones)),
     "page of text": ("no chest X-ray", 0.03, _drawn(pictures.page)),
-    "photograph": ("no chest X-ray", 0.07, _drawn(pictures.photograph)),
+    "photograph": ("no chest X-ray", 0.10, _drawn(pictures.photograph)),
     "chart": ("no chest X-ray", 0.02, _drawn(pictures.chart)),
     "pattern": ("no chest X-ray", 0.04, _drawn(pictures.pattern)),
     "X-ray within a screen": ("no chest X-ray", 0.03, pictures.screen),
