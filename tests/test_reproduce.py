@@ -45,7 +45,7 @@ class Report:
 def report(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """`lungsight reproduce` with a plan on disk of very few epochs, as a stopped run would have left one."""
     out = tmp_path_factory.mktemp("paper")
-    planned = make_plan(None, 0.03, examples(), SIZES, out / "plan.json")
+    planned = make_plan(None, 0.03, 11, examples(), SIZES, out / "plan.json")
     few = {"minutes": 60.0, "lungs_epochs": 2, "diagnosis_epochs": 2, "words": "Few epochs, for a test."}
     write_json(out / "plan.json", dataclasses.asdict(dataclasses.replace(planned, **few)))
     done = lungsight("reproduce", "--data", phantoms, "--out", out, "--budget", "60", "--seed", "11")
@@ -192,8 +192,8 @@ def examples() -> Examples:
 SIZES = Sizes((4400, 130), (800, 130), (4400, 1900), 4)
 
 
-def plan(path: Path, minutes: float | None, width: float | None = None) -> Plan:
-    return make_plan(minutes, width, examples(), SIZES, path)
+def plan(path: Path, minutes: float | None, width: float | None = None, seed: int | None = None) -> Plan:
+    return make_plan(minutes, width, seed, examples(), SIZES, path)
 
 
 @pytest.fixture
@@ -205,13 +205,14 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> None:
         return float(scale * recipe.network.width**2)
 
     monkeypatch.setattr(planning, "seconds_per_image", cost)
+    monkeypatch.setattr(planning, "living_seed", lambda recipe, *_: recipe.training.seed)
 
 
 def test_without_a_budget_it_is_the_papers_own_protocol(tmp_path: Path) -> None:
     found = plan(tmp_path / "p.json", None)
     assert (found.lungs_width, found.diagnosis_width, found.lungs_epochs) == (1.0, 1.0, 15)
     for name in RUNS[:-1]:
-        assert found.recipe(name, None) == load_recipe(name)
+        assert found.recipe(name) == load_recipe(name)
 
 
 @pytest.mark.usefixtures("costs")
@@ -251,6 +252,20 @@ def test_a_plan_on_disk_is_kept_for_the_same_question_only(tmp_path: Path) -> No
     assert first.minutes == 60
 
 
+@pytest.mark.usefixtures("costs")
+def test_a_seed_with_which_the_network_dies_is_replaced_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "living_seed", lambda recipe, *_: recipe.training.seed + 3)
+    found = plan(tmp_path / "p.json", 60, seed=5)
+    assert (
+        found.recipe("paper-segmentation").training.seed == found.recipe("paper-diagnosis").training.seed == 8
+    )
+    assert "Seed 8: with 5 this U-Net died" in found.words
+    assert plan(tmp_path / "p.json", 5000, seed=5).seed == 5, "at full width the seed is the one asked for"
+    assert plan(tmp_path / "p.json", None, seed=5).seed == 5
+
+
 def test_timing_leaves_the_random_numbers_alone() -> None:
     recipe = load_recipe("paper-segmentation", ["data.size=[64,64]", "network.width=0.03"])
     torch.manual_seed(1)
@@ -262,4 +277,4 @@ def test_timing_leaves_the_random_numbers_alone() -> None:
 
 def test_a_wrong_width_is_a_setting_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"network\.width"):
-        plan(tmp_path / "p.json", None, width=9.0).recipe("paper-segmentation", None)
+        plan(tmp_path / "p.json", None, width=9.0).recipe("paper-segmentation")

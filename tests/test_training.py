@@ -405,11 +405,17 @@ def test_the_split_follows_the_recipe(dataset: Dataset) -> None:
     ]
     assert all(patients)
     assert not (patients[0] & patients[1] or patients[0] & patients[2] or patients[1] & patients[2])
-    source = dataset.rows[0].source
-    only = make_split(dataset, small("the paper's lungs", **{"split.only_source": source}))
-    assert {dataset.rows[i].source for i in (*only.train, *only.validation)} == {source}
+
+
+def test_a_run_of_one_source_sees_no_other(dataset: Dataset, tmp_path: Path) -> None:
+    source = next(row.source for row in dataset if row.covid)
+    recipe = small("the paper's lungs", **{"split.only_source": source, "training.epochs": 1})
+    train(recipe, dataset, tmp_path / "run")
+    listed = {line.split(",")[0] for line in (tmp_path / "run" / "split.csv").read_text().splitlines()[1:]}
+    assert listed
+    assert {row.source for row in dataset if row.id in listed} == {source}
     with pytest.raises(DataError, match="has no image of the source 'mars'"):
-        make_split(dataset, small("the paper's lungs", **{"split.only_source": "mars"}))
+        train(recipe.with_settings(**{"split.only_source": "mars"}), dataset, tmp_path / "other")
 
 
 def test_folds_test_every_image_once(dataset: Dataset) -> None:
