@@ -190,7 +190,7 @@ def test_rows_come_as_they_are_done_and_survive_a_stop(networks: Path, tmp_path:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_says_how_to_go_on(networks: Path, tmp_path: Path) -> None:
-    picture = cv2.imencode(".png", draw_chest(900, 800))[1].tobytes()
+    picture = cv2.imencode(".png", draw_chest(2400, 2000))[1].tobytes()
     for number in range(300):
         (tmp_path / f"{number:03}.png").write_bytes(picture)
     out = tmp_path / "out"
