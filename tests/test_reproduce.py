@@ -226,6 +226,7 @@ def test_a_plan_keeps_to_its_budget(minutes: float, tmp_path: Path) -> None:
     assert f"{minutes:g} minutes" in found.words
     assert f"{found.lungs_epochs} of 15 epochs" in found.words
     assert (found.lungs_rate == 1e-4) == (found.lungs_width == 1.0)
+    assert (found.lungs_schedule == "constant") == (found.lungs_width == 1.0)
 
 
 @pytest.mark.usefixtures("costs")

@@ -17,8 +17,9 @@ from lungsight.training.loop import precision
 from lungsight.training.module import TrainingModule
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
-NARROW_RATE = 1e-3
-"""Adam's default in Keras, which the paper's text implies; the recipe's 1e-4 is that Keras form's own."""
+NARROW_RATE, NARROW_SCHEDULE = 1e-3, "cosine"
+"""Adam's default in Keras, which the paper's text implies (the recipe's 1e-4 is that Keras form's own), brought down
+to 0 along a cosine: held constant, the Dice at threshold 0.2 swings by 0.03 from one epoch to the next."""
 
 FEW_IMAGES, SMALL_BATCH = 500, 2
 """So few training images get smaller batches, or the paper's 15 epochs are too few steps to learn anything."""
@@ -44,6 +45,7 @@ class Plan:
     lungs_width: float
     lungs_epochs: int
     lungs_rate: float
+    lungs_schedule: str
     lungs_batch: int
     diagnosis_width: float
     diagnosis_epochs: int
@@ -62,6 +64,7 @@ class Plan:
         }
         if lungs:
             changes["training.learning_rate"] = self.lungs_rate
+            changes["training.schedule"] = self.lungs_schedule
             changes["training.batch"] = self.lungs_batch
         changes["training.seed"] = self.seed
         return recipe.with_settings(**changes)
@@ -97,6 +100,7 @@ def make_plan(
             width or 1.0,
             lungs.training.epochs,
             lungs.training.learning_rate,
+            lungs.training.schedule,
             lungs.training.batch,
             width or 1.0,
             diagnosis.training.epochs,
@@ -138,6 +142,7 @@ def _fit(
     diagnosis_width, _ = _widest(diagnosis, width, examples, seconds * _DIAGNOSIS_SHARE / max(images, 1))
     full = lungs_width >= 1
     rate = lungs.training.learning_rate if full else NARROW_RATE
+    schedule = lungs.training.schedule if full else NARROW_SCHEDULE
     asked = seed = lungs.training.seed
     if not full:
         narrow = {"network.width": lungs_width, "training.learning_rate": rate}
@@ -145,7 +150,8 @@ def _fit(
     words = (
         f"Fitted to {minutes:g} minutes on this machine: U-Net at width {lungs_width:g} "
         f"({'full' if full else 'filters ' + _filters(lungs_width)}), {epochs} of {wanted} epochs"
-        f"{'' if full else ', Adam at 0.001'}{f', batches of {batch}' if batch == SMALL_BATCH else ''}; "
+        f"{'' if full else ', Adam at 0.001 falling to 0 along a cosine'}"
+        f"{f', batches of {batch}' if batch == SMALL_BATCH else ''}; "
         f"CNN at width {diagnosis_width:g}."
         f"{'' if seed == asked else f' Seed {seed}: with {asked} this U-Net died at its two-channel ReLU.'}"
     )
@@ -154,6 +160,7 @@ def _fit(
         lungs_width,
         epochs,
         rate,
+        schedule,
         batch,
         diagnosis_width,
         diagnosis.training.epochs,
