@@ -24,7 +24,7 @@ to 0 along a cosine: held constant, the Dice at threshold 0.2 swings by 0.03 fro
 FEW_IMAGES, SMALL_BATCH = 500, 2
 """So few training images get smaller batches, or the paper's 15 epochs are too few steps to learn anything."""
 
-_LUNGS_SHARE, _DIAGNOSIS_SHARE, _DIAGNOSIS_EPOCHS = 0.68, 0.2, 4
+_LUNGS_SHARE, _TRAINING_SHARE, _DIAGNOSIS_EPOCHS = 0.68, 0.88, 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Plan:
         """The shipped recipe `name` under this plan."""
         recipe = load_recipe(name)
         lungs = recipe.task == "lungs"
-        changes = {
+        changes: dict[str, float | int | str] = {
             "network.width": self.lungs_width if lungs else self.diagnosis_width,
             "training.epochs": self.lungs_epochs if lungs else self.diagnosis_epochs,
         }
@@ -139,7 +139,8 @@ def _fit(
     epochs = max(1, min(wanted, int(seconds * _LUNGS_SHARE / (per_epoch * cost))))
     train, validation = sizes.diagnosis
     images = (train + validation / 3) * sizes.diagnosis_runs * _DIAGNOSIS_EPOCHS
-    diagnosis_width, _ = _widest(diagnosis, width, examples, seconds * _DIAGNOSIS_SHARE / max(images, 1))
+    left = max(_TRAINING_SHARE - _LUNGS_SHARE, _TRAINING_SHARE - epochs * per_epoch * cost / seconds)
+    diagnosis_width, _ = _widest(diagnosis, width, examples, seconds * left / max(images, 1))
     full = lungs_width >= 1
     rate = lungs.training.learning_rate if full else NARROW_RATE
     schedule = lungs.training.schedule if full else NARROW_SCHEDULE
@@ -164,7 +165,7 @@ def _fit(
         batch,
         diagnosis_width,
         diagnosis.training.epochs,
-        minutes * _DIAGNOSIS_SHARE * 1.3 / sizes.diagnosis_runs,
+        minutes * left * 1.3 / sizes.diagnosis_runs,
         asked,
         seed,
         words,
