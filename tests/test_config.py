@@ -137,6 +137,7 @@ def test_settings_come_back_from_toml(
         ("data.crop=[200, 0, 56, 0]", "data.crop must be smaller than data.size"),
         ("network.width=0", "network.width must be above 0, at most 4"),
         ("evaluation.threshold=1", "evaluation.threshold must be between 0 and 1"),
+        ("evaluation.flip=true", "evaluation.flip must be false but for lungs"),
         ("split.fold=5", "split.fold must be -1, or below split.folds"),
         ("split.folds=1", "split.folds must be from 3"),
         ("split.non_covid_limit=-3", "split.non_covid_limit must be 0 or more"),

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from lungsight.errors import ConfigError  # noqa: E402
-from lungsight.networks import NETWORKS, build, check, count_parameters  # noqa: E402
+from lungsight.networks import NETWORKS, Mirrored, build, check, count_parameters  # noqa: E402
 from lungsight.networks.ours import LungsCNN, LungUNet  # noqa: E402
 from lungsight.networks.paper import PaperCNN, PaperUNet, _UpConvolution, scaled  # noqa: E402
 
@@ -112,6 +112,14 @@ def test_exposure_hardly_changes_a_lung_mask() -> None:
     network = LungUNet(width=0.2).eval()
     x = torch.rand(1, 1, 64, 64)
     assert torch.allclose(network(x), network(0.7 * x + 0.2), atol=0.05)
+
+
+def test_a_mirrored_network_does_not_know_left_from_right() -> None:
+    torch.manual_seed(0)
+    network = LungUNet(width=0.2).eval()
+    x = torch.rand(2, 1, 64, 64)
+    assert not torch.allclose(network(x.flip(3)), network(x).flip(3), atol=1e-3)
+    assert torch.allclose(Mirrored(network)(x.flip(3)), Mirrored(network)(x).flip(3), atol=1e-5)
 
 
 def test_the_logit_is_the_mean_of_the_evidence() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lungsight.config import Recipe, load_recipe  # noqa: E402
+from lungsight.config import Recipe, load_recipe, to_toml  # noqa: E402
 from lungsight.dataset import Dataset, read_dataset  # noqa: E402
 from lungsight.errors import ConfigError, DataError, LungsightError, ModelError, OutputError  # noqa: E402
 from lungsight.training import (  # noqa: E402
@@ -234,6 +234,22 @@ def test_a_time_limit_stops_before_the_epoch_that_would_not_fit(dataset: Dataset
     assert 1 <= len(run.history) < 100
     assert json.loads((run.folder / "training.json").read_text())["out_of_time"] is True
     load_run(run.folder)
+
+
+def test_flips_are_taken_up_by_whatever_loads_the_run(
+    dataset: Dataset, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = whole["the paper's lungs"]
+    flipped = tmp_path / "flipped"
+    shutil.copytree(plain, flipped)
+    recipe = load_recipe(plain / "config.toml").with_settings(**{"evaluation.flip": True})
+    (flipped / "config.toml").write_text(to_toml(recipe))
+    _, examples, _ = prepare(dataset, recipe)
+    here, there = examples.inputs[:3], examples.inputs[:3, :, ::-1]
+    for folder, same in ((plain, False), (flipped, True)):
+        _, network = load_run(folder)
+        found = [predict(network, recipe, part) for part in (here, there)]
+        assert np.allclose(found[0], found[1][:, :, ::-1], atol=1e-5) is same
 
 
 def test_a_run_folder_tells_what_it_is(dataset: Dataset, whole: dict[str, Path]) -> None:

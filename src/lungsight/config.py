@@ -100,6 +100,8 @@ class EvaluationSettings:
     """On the probability; for `lungs` the paper's is 0.2."""
     choose_threshold: bool = False
     """Choose the threshold on the validation part instead."""
+    flip: bool = False
+    """`lungs`: answer with the mean over the image and its mirror image, at twice the cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,7 @@ def from_table(table: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
         ("training.patience", training.patience >= 0, "0 or more"),
         ("training.seed", 0 <= training.seed < 2**32, "from 0, below 2^32"),
         ("evaluation.threshold", 0 < recipe.evaluation.threshold < 1, "between 0 and 1"),
+        ("evaluation.flip", not recipe.evaluation.flip or recipe.task == "lungs", "false but for lungs"),
         ("split.non_covid_limit", recipe.split.non_covid_limit >= 0, "0 or more"),
         (
             "split.folds",

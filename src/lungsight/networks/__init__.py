@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from lungsight.errors import ConfigError
-from lungsight.networks.ours import GATE_CLASSES, GateCNN, LungsCNN, LungsEnsemble, LungUNet
+from lungsight.networks.ours import GATE_CLASSES, GateCNN, LungsCNN, LungsEnsemble, LungUNet, Mirrored
 from lungsight.networks.paper import PaperCNN, PaperUNet
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "LungUNet",
     "LungsCNN",
     "LungsEnsemble",
+    "Mirrored",
     "PaperCNN",
     "PaperUNet",
     "build",

@@ -74,6 +74,21 @@ class LungUNet(nn.Module):
         return logits
 
 
+class Mirrored(nn.Module):
+    """The mean of a mask network's logits over an image and its mirror image.
+
+    Shape: as the network.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = (self.network(x) + self.network(x.flip(3)).flip(3)) / 2
+        return logits
+
+
 class LungsCNN(nn.Module):
     """Diagnosis from the lungs alone, with an evidence map.
 

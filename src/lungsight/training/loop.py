@@ -20,7 +20,7 @@ from lungsight.dataset.pixels import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError, OutputError
 from lungsight.files import write_json
-from lungsight.networks import GATE_CLASSES
+from lungsight.networks import GATE_CLASSES, Mirrored
 from lungsight.networks import check as check_network
 from lungsight.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 from lungsight.training.batches import Batches, Examples, to_input, view
@@ -315,6 +315,8 @@ def load_run(folder: str | Path) -> tuple[Recipe, nn.Module]:
         raise ModelError(
             "the weights are damaged, or not those of config.toml beside them", where=path
         ) from error
+    if recipe.evaluation.flip:
+        network = Mirrored(network)
     return recipe, network.eval()
 
 
