@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,35 @@ def _legend(axes: Axes, **options: Any) -> None:
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, **options)
 
 
+_SHORT, _LINE = 34, 46
+"""Characters of a legend's label: so many fit inside a square figure, and so many on a line below it."""
+
+
+def _square_legend(figure: Figure, axes: Axes, loc: str, title: str | None = None) -> None:
+    """Inside the axes where the labels are short, else below them, so that no label squeezes the curves."""
+    handles, labels = axes.get_legend_handles_labels()
+    if max(map(len, labels)) <= _SHORT:
+        _legend(axes, loc=loc, title=title, title_fontsize=9)
+        legend = axes.get_legend()
+    else:
+        wrapped = [textwrap.fill(label, _LINE) for label in labels]
+        lines = sum(label.count("\n") + 1 for label in wrapped)
+        figure.set_figheight(figure.get_figheight() + 0.2 * (lines + bool(title)))
+        legend = figure.legend(
+            handles,
+            wrapped,
+            loc="outside lower left",
+            frameon=False,
+            fontsize=9,
+            labelcolor=INK,
+            title=title,
+            title_fontsize=9,
+            alignment="left",
+        )
+    if legend:
+        legend.get_title().set_color(INK)
+
+
 def _label(name: str, measure: Measure | float | None) -> str:
     if measure is None:
         return name
@@ -120,9 +150,7 @@ def roc(curves: Mapping[str, Curve], areas: Mapping[str, Measure | float] | None
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), label="chance")
     _curves(axes, curves, areas or {})
     _unit_square(axes, "False positive rate, FP / (FP + TN)", "True positive rate, TP / (TP + FN)")
-    _legend(axes, loc="lower right", title="AUC" if areas else None, title_fontsize=9)
-    if legend := axes.get_legend():
-        legend.get_title().set_color(INK)
+    _square_legend(figure, axes, "lower right", title="AUC" if areas else None)
     return svg(figure)
 
 
@@ -136,7 +164,7 @@ def precision_recall(
     )
     _curves(axes, curves, areas or {})
     _unit_square(axes, "Recall, TP / (TP + FN)", "Precision, TP / (TP + FP)")
-    _legend(axes, loc="best")
+    _square_legend(figure, axes, "best")
     return svg(figure)
 
 
