@@ -13,6 +13,7 @@ from lungsight.config import Recipe, to_toml
 from lungsight.errors import ModelError
 from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
 from lungsight.evaluation.run import load_metrics
+from lungsight.metrics import logit
 from lungsight.model import Calibration, Card, InputSettings, Model, Preprocessing, TrainedOn, save
 from lungsight.networks import GATE_CLASSES, LungsCNN, LungsEnsemble
 from lungsight.training import load_run
@@ -20,6 +21,8 @@ from lungsight.training.export import to_onnx
 from lungsight.training.module import input_size
 
 RESEARCH_ONLY = "Research use only: not a medical device, not for diagnosis."
+PREVALENCE = 0.5
+"""For which the probability of an exported diagnosis network holds."""
 _VIEWS: dict[str, Preprocessing] = {"whole": "squash", "masked": "masked", "lungs": "lungs-only"}
 _LIMITS = {
     "lungs": (
@@ -28,6 +31,7 @@ _LIMITS = {
     ),
     "diagnosis": (
         "Within one source its AUROC is the same-source figure of this card: read that one, not the pooled one.",
+        "Its probability holds where half of the images are COVID-19; elsewhere the odds shift with the prevalence.",
         "COVID-19 images of early 2020, mostly from publications; other viruses were hardly among the others.",
     ),
     "gate": (
@@ -44,7 +48,7 @@ def export(
     """Write `NAME.onnx` and its card.
 
     A cross-validated folder becomes one network: the mean logit of its folds, calibrated on their out-of-fold
-    scores.
+    scores, for images half of which are COVID-19.
 
     Args:
         run: a finished and evaluated run, or a cross-validated folder.
@@ -120,10 +124,13 @@ def _calibration(folder: Path, folds: list[Path]) -> Calibration | None:
         return None
     found = load_calibration(folder)
     replicates = np.asarray(found["replicates"], np.float64)
+    # Five in six images of the one source with both classes are COVID-19: no user's are. Bayes' rule moves the odds.
+    shift = logit(PREVALENCE) - logit(found["prevalence"])
     return Calibration(
         slope=float(found["slope"]),
-        intercept=float(found["intercept"]),
-        replicates=tuple((float(slope), float(intercept)) for slope, intercept in replicates),
+        intercept=float(found["intercept"] + shift),
+        replicates=tuple((float(slope), float(intercept + shift)) for slope, intercept in replicates),
+        prevalence=PREVALENCE,
     )
 
 

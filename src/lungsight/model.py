@@ -69,6 +69,8 @@ class Calibration:
     """Of (slope, intercept), used where there are no replicates."""
     uncertain: tuple[float, float] | None = None
     """Probabilities between these are 'uncertain'; None: those whose interval holds the threshold."""
+    prevalence: float | None = None
+    """Share of COVID-19 among the images for which the probability holds; None: as in the training data."""
     method: Literal["platt"] = "platt"
 
     def probability(self, logit: float) -> float:
@@ -320,6 +322,7 @@ def _check(card: Card, where: str) -> Card:
     left_over = (height - top - bottom, width - left - right)
     whole = given.preprocessing == "squash" and not any(given.crop)
     band = card.calibration.uncertain if card.calibration else None
+    share = card.calibration.prevalence if card.calibration else None
     for name, ok, need in (
         # A card must not lead out of its folder.
         ("name", _NAME.fullmatch(card.name), "letters, digits, '.', '-' and '_'"),
@@ -340,6 +343,7 @@ def _check(card: Card, where: str) -> Card:
             "'squash' without crop, but for diagnosis",
         ),
         ("calibration.uncertain", band is None or 0 <= band[0] <= band[1] <= 1, "[low, high] in [0, 1]"),
+        ("calibration.prevalence", share is None or 0 < share < 1, "between 0 and 1"),
         ("classes", card.task != "gate" or "frontal" in card.classes, "a list with 'frontal' for a gate"),
     ):
         if not ok:

@@ -165,6 +165,7 @@ def _write(result: CrossValidation, recipe: Recipe) -> None:
         "calibration": {
             "slope": result.calibration[0],
             "intercept": result.calibration[1],
+            "prevalence": float(np.mean([bool(row.covid) for row in result.rows])),
             "replicates": result.replicates.round(4).tolist(),
         },
     }

@@ -26,7 +26,7 @@ from lungsight.report.pictures import plain, with_outlines
 from lungsight.report.tables import Cell, Table
 from lungsight.xray import read_xray
 
-SHOWN = 4
+SHOWN, WORST = 4, 20
 WORDS = {
     "dice": "Dice", "iou": "IoU", "sensitivity": "sensitivity", "precision": "precision", "accuracy": "accuracy",
     "nsd": "NSD (outline within tolerance)", "hd95": "HD95 (pixels)", "assd": "ASSD (pixels)", "auroc": "AUROC",
@@ -323,7 +323,7 @@ def _mask_cases(block: Block, result: Assessment, found: MaskFigures) -> None:
     order = np.argsort(found.values["dice"], kind="stable")
     middle = max(0, len(order) // 2 - SHOWN // 2)
     chosen = (
-        ("Worst masks by Dice", order[:SHOWN]),
+        ("Worst masks by Dice", order[:WORST]),
         ("Median masks by Dice", order[middle : middle + SHOWN]),
     )
     predicted = result.predicted
