@@ -239,22 +239,22 @@ def _retraining(block: Block, audit: Audit, table: Table) -> None:
         f"part of the images at {audit.settings.px} pixels and tried on patients that it did not see "
         f"({audit.settings.folds} folds). Where a part without lungs does well, the data offer a shortcut to any model."
     )
-    with block.side_by_side():
-        for label, overall, found in (
-            ("Pooled AUROC", audit.score.pooled, [one.pooled for one in audit.probes]),
-            ("Same-source AUROC", audit.score.same_source, [one.same_source for one in audit.probes]),
-        ):
-            rows = [
-                (one.words, Measure.of(interval), one.images)
-                for one, interval in zip(audit.probes, found, strict=True)
-                if interval is not None and np.isfinite(interval.value)
-            ]
-            if rows:
-                block.drawing(
-                    figures.forest(rows, label, overall.value if overall else None),
-                    f"{label} of the probes; the dotted line is the audited score.",
-                    f"Forest plot of the probes' {label}.",
-                )
+    for label, overall, found in (
+        ("Pooled AUROC", audit.score.pooled, [one.pooled for one in audit.probes]),
+        ("Same-source AUROC", audit.score.same_source, [one.same_source for one in audit.probes]),
+    ):
+        rows = [
+            (one.words, Measure.of(interval), one.images)
+            for one, interval in zip(audit.probes, found, strict=True)
+            if interval is not None and np.isfinite(interval.value)
+        ]
+        if rows:
+            block.drawing(
+                figures.forest(rows, label, overall.value if overall else None),
+                f"{label} of the probes; the dotted line is the audited score.",
+                f"Forest plot of the probes' {label}.",
+                wide=True,
+            )
     block.table(table)
     target = audit.target
     place = int(np.flatnonzero(np.isfinite(audit.values))[0])
