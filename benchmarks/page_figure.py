@@ -60,8 +60,6 @@ def main() -> None:
     server.should_exit = True
     thread.join()
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    # A palette halves the bytes; the method keeps rare colours, which here are the ones that mean something.
-    image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     image.save(arguments.out, optimize=True)
 
