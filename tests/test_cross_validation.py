@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from command import lungsight
-from lungsight.model import load
+from lungsight.dataset import read_dataset
+from lungsight.evaluation.predictions import learned_from
+from lungsight.model import Bundle, load
 from small_runs import phantoms
 
 pytest.importorskip("torch")
@@ -67,6 +70,7 @@ def test_the_exported_file_is_the_mean_of_the_folds_for_balanced_classes(
     from lungsight.training import load_run
 
     _, folder = done
+    predictions = folder / "predictions.csv"
     result = lungsight("export", folder, "--out", tmp_path, "--licence", "test")
     assert result.code == 0, result.err
     model = load(tmp_path / "diagnosis.json")
@@ -78,6 +82,8 @@ def test_the_exported_file_is_the_mean_of_the_folds_for_balanced_classes(
     assert np.allclose(logits, torch.stack(members).mean(dim=0).numpy(), atol=1e-4)
     assert np.allclose(evidence.mean(axis=(2, 3)), logits, atol=1e-5)
 
+    assert model.card.data.images == 60
+    assert model.card.data.patients == len({row["patient"] for row in csv.DictReader(predictions.open())})
     stored = json.loads((folder / "metrics.json").read_text())["calibration"]
     share = stored["prevalence"]
     calibration = model.card.calibration
@@ -88,3 +94,20 @@ def test_the_exported_file_is_the_mean_of_the_folds_for_balanced_classes(
     assert there / (1 - there) == pytest.approx(found / (1 - found) * share / (1 - share))
     interval = calibration.interval(0.7)
     assert interval is not None and interval[0] <= interval[1]
+
+
+def test_whoever_judges_it_on_what_it_learned_from_is_told(done: tuple[Path, Path], tmp_path: Path) -> None:
+    data, folder = done
+    lungsight("export", folder, "--out", tmp_path / "model", "--licence", "test")
+    bundle = Bundle(lungs=load(tmp_path / "model" / "diagnosis.json"))
+    table = read_dataset(data)
+    moved = data.parent / "elsewhere"
+    data.rename(moved)
+    try:
+        same, other = read_dataset(moved), table.where(lambda row: row.id > table.rows[30].id)
+        assert learned_from(bundle, same) == ["diagnosis"], "by its fingerprint"
+        assert learned_from(bundle, other) == ["diagnosis"], "by its name"
+        rest = dataclasses.replace(other, root=moved)
+        assert learned_from(bundle, rest) == []
+    finally:
+        moved.rename(data)

@@ -84,7 +84,7 @@ def export(
             name=str(facts.get("data_name", "")),
             fingerprint=str(facts.get("data_fingerprint", "")),
             images=int(metrics["images"]) if folds else int(sizes.get("train", 0)),
-            patients=int(facts.get("patients", 0)),
+            patients=int(metrics["patients"] if folds else facts.get("patients", 0)),
             sources=tuple(facts.get("sources", ())),
         ),
         recipe=to_toml(recipe),

@@ -272,14 +272,24 @@ def _truth(row: Row) -> NDArray[np.bool_]:
 
 
 def learned_from(bundle: Bundle, dataset: Dataset) -> list[str]:
-    """Names of the networks whose cards say that they were trained on this very table, or its usable part."""
-    masked = dataset.where(lambda row: row.mask is not None)
-    prints = {
-        part.fingerprint()
-        for whole in (dataset, masked)
-        for part in (whole, whole.where(lambda row: row.covid is not None))
-    }
-    return [model.card.name for model in bundle.models if model.card.data.fingerprint in prints]
+    """Names of the networks whose cards say that they were trained on this table, or on a part of it.
+
+    Told by the fingerprint, and by the folder's name, which also a later version of a table keeps: a warning too
+    many is cheaper than one too few.
+    """
+
+    def of(source: str) -> Dataset:
+        return dataset.where(lambda row: row.source == source)
+
+    parts = [dataset, *map(of, {row.source for row in dataset})]
+    parts += [part.where(lambda row: row.mask is not None) for part in parts]
+    parts += [part.where(lambda row: row.covid is not None) for part in parts]
+    prints = {part.fingerprint() for part in parts}
+    return [
+        model.card.name
+        for model in bundle.models
+        if model.card.data.fingerprint in prints or model.card.data.name == dataset.root.name
+    ]
 
 
 def of_evaluation(evaluation: Evaluation) -> Predicted:
