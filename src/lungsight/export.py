@@ -32,6 +32,7 @@ _LIMITS = {
     "diagnosis": (
         "Within one source its AUROC is the same-source figure of this card: read that one, not the pooled one.",
         "Its probability holds where half of the images are COVID-19; elsewhere the odds shift with the prevalence.",
+        "It learned from adults of one collection: on the children of another hospital it knows nothing.",
         "COVID-19 images of early 2020, mostly from publications; other viruses were hardly among the others.",
     ),
     "gate": (
