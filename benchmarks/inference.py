@@ -166,6 +166,9 @@ def operations(model: Model) -> float:
         value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
         for value in (*graph.value_info, *graph.output, *graph.input)
     }
+    for node in graph.node:  # weights that a network uses twice
+        if node.op_type == "Identity" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]]
     total = 0
     for node in graph.node:
         if node.op_type == "Conv":

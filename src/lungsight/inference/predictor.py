@@ -42,6 +42,20 @@ class _Item:
     """(h, w) of the gate."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Networks:
+    """The sessions of a bundle, each with so many threads to an operation."""
+
+    lungs: Session
+    diagnosis: Session | None
+    gate: Session | None
+
+    @classmethod
+    def of(cls, bundle: Bundle, threads: int | None) -> _Networks:
+        others = (Session(one, threads) if one else None for one in (bundle.diagnosis, bundle.gate))
+        return cls(Session(bundle.lungs, threads), *others)
+
+
 class Lungsight:
     """Networks that are ready to use. Make one with `load_model`; it may be shared between threads."""
 
@@ -73,9 +87,9 @@ class Lungsight:
         self.threads = threads
         self.threshold = threshold
         self.mask_threshold = bundle.lungs.card.threshold if mask_threshold is None else mask_threshold
-        self._lungs = Session(bundle.lungs, threads)
-        self._diagnosis = Session(bundle.diagnosis, threads) if bundle.diagnosis else None
-        self._gate = Session(bundle.gate, threads) if bundle.gate else None
+        self._together = _Networks.of(bundle, threads)
+        # Of many X-rays each core takes its own: cores that share one operation wait for each other.
+        self._apart = _Networks.of(bundle, 1)
 
     def __call__(self, source: Source, *, name: str | None = None) -> Result:
         """Predict one X-ray.
@@ -88,15 +102,15 @@ class Lungsight:
             InputError: it cannot be read.
             ModelError: a network cannot be used.
         """
-        return self._predict([self._read(source, name)])[0]
+        return self._predict([self._read(source, name)], self._together)[0]
 
     def predict_many(
         self, sources: Iterable[Source], *, batch: int = 8
     ) -> Generator[Result | Failure, None, None]:
         """Predict any number of X-rays, in their order; one that cannot be read gives a `Failure`.
 
-        Decoding runs in threads ahead of the networks. At any time about two batches are in memory, so that
-        memory does not grow with the number of X-rays.
+        Decoding runs in threads ahead of the networks, and each core runs the networks on its own part of a batch.
+        At any time about two batches are in memory, so that memory does not grow with the number of X-rays.
 
         Args:
             sources: may be a generator; it is read only as far as needed.
@@ -112,35 +126,45 @@ class Lungsight:
 
     def _stream(self, sources: Iterator[Source], batch: int) -> Generator[Result | Failure, None, None]:
         workers = self.threads or os.cpu_count() or 1
-        waiting: deque[Future[_Item | Failure]] = deque()
+        share = max(1, batch // workers)
+        reading: deque[Future[_Item | Failure]] = deque()
+        running: deque[Future[list[Result | Failure]]] = deque()
         ready: list[_Item | Failure] = []
         pixels = largest = 0
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="lungsight-decode")
+        decoding, networks = (
+            ThreadPoolExecutor(workers, thread_name_prefix=f"lungsight-{name}")
+            for name in ("decode", "networks")
+        )
         try:
             more = True
-            while more or waiting or ready:
-                ahead = max(workers, min(batch, _PIXELS_AHEAD // max(largest, 1)))
-                while more and len(waiting) < ahead:
+            while more or reading or ready or running:
+                ahead = max(workers, min(batch // 2, _PIXELS_AHEAD // max(largest, 1)))
+                while more and len(reading) < ahead:
                     try:
-                        waiting.append(pool.submit(self._try_read, next(sources)))
+                        reading.append(decoding.submit(self._try_read, next(sources)))
                     except StopIteration:
                         more = False
-                if waiting:
-                    item = waiting.popleft().result()
+                if reading:
+                    item = reading.popleft().result()
                     ready.append(item)
                     if isinstance(item, _Item):
                         pixels += item.xray.pixels.size
                         largest = max(largest, item.xray.pixels.size)
-                if len(ready) >= batch or pixels > _PIXELS_AHEAD or not (more or waiting):
-                    yield from self._flush(ready)
+                last = not (more or reading)
+                if ready and (len(ready) >= share or pixels > _PIXELS_AHEAD // workers or last):
+                    alone = last and not running and len(ready) == 1
+                    chosen = self._together if alone else self._apart
+                    running.append(networks.submit(self._pass, ready, chosen))
                     ready, pixels = [], 0
+                while running and (last or len(running) >= workers or running[0].done()):
+                    yield from running.popleft().result()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for pool in (decoding, networks):
+                pool.shutdown(wait=True, cancel_futures=True)
 
-    def _flush(self, ready: Sequence[_Item | Failure]) -> Iterator[Result | Failure]:
-        results = iter(self._predict([item for item in ready if isinstance(item, _Item)]))
-        for item in ready:
-            yield item if isinstance(item, Failure) else next(results)
+    def _pass(self, ready: Sequence[_Item | Failure], networks: _Networks) -> list[Result | Failure]:
+        results = iter(self._predict([item for item in ready if isinstance(item, _Item)], networks))
+        return [item if isinstance(item, Failure) else next(results) for item in ready]
 
     def _try_read(self, source: Source) -> _Item | Failure:
         start = time.perf_counter()
@@ -157,55 +181,62 @@ class Lungsight:
     def _read(self, source: Source, name: str | None) -> _Item:
         start = time.perf_counter()
         xray = source if isinstance(source, XRay) else read_xray(source, name=name)
-        small = to_unit(resize_image(xray.pixels, self._lungs.card.input.size))
-        for_gate = to_unit(resize_image(xray.pixels, self._gate.card.input.size)) if self._gate else None
+        gating = self.bundle.gate
+        small = to_unit(resize_image(xray.pixels, self.bundle.lungs.card.input.size))
+        for_gate = to_unit(resize_image(xray.pixels, gating.card.input.size)) if gating else None
         return _Item(xray, time.perf_counter() - start, small, for_gate)
 
-    def _predict(self, items: Sequence[_Item]) -> list[Result]:
+    def _predict(self, items: Sequence[_Item], networks: _Networks) -> list[Result]:
         if not items:
             return []
         start = time.perf_counter()
-        maps = self._lungs.run(_batch([item.small for item in items], self._lungs.card.input.channels))
-        maps_checked = self._squeeze(maps["probability"], items)
+        small = _batch([item.small for item in items], networks.lungs.card.input.channels)
+        maps_checked = self._squeeze(networks.lungs.run(small)["probability"], items)
         found = [lungs.find(probability, self.mask_threshold) for probability in maps_checked]
         flags = [plausibility.check(one, item.small) for item, one in zip(items, found, strict=True)]
-        gates = self._judge(items, flags)
-        diagnoses = self._diagnose(items, found, gates)
+        gates = self._judge(items, flags, networks.gate)
+        diagnoses = self._diagnose(items, found, gates, networks.diagnosis)
         shared = (time.perf_counter() - start) / len(items)
         results = []
         for item, probability, one, gated, diagnosis, flagged in zip(
             items, maps_checked, found, gates, diagnoses, flags, strict=True
         ):
             start = time.perf_counter()
-            frame = Frame.whole(item.xray.shape, self._lungs.card.input.size)
+            frame = Frame.whole(item.xray.shape, self.bundle.lungs.card.input.size)
             labels = one.labels(frame)
             seconds = item.seconds + shared + time.perf_counter() - start
             results.append(Result(item.xray, labels, gated, diagnosis, flagged, probability, frame, seconds))
         return results
 
     def _squeeze(self, maps: NDArray[np.float32], items: Sequence[_Item]) -> NDArray[np.float32]:
-        wanted = (len(items), 1, *self._lungs.card.input.size)
+        wanted = (len(items), 1, *self.bundle.lungs.card.input.size)
         if maps.shape != wanted:
-            raise self._lungs.broken(f"answers with the shape {maps.shape} instead of {wanted}")
+            raise self._together.lungs.broken(f"answers with the shape {maps.shape} instead of {wanted}")
         return maps[:, 0]
 
-    def _judge(self, items: Sequence[_Item], flags: Sequence[tuple[str, ...]]) -> list[gate.Gate]:
-        card = self._gate.card if self._gate else None
+    def _judge(
+        self, items: Sequence[_Item], flags: Sequence[tuple[str, ...]], network: Session | None
+    ) -> list[gate.Gate]:
+        card = network.card if network else None
         answers: Sequence[NDArray[np.float32] | None] = [None] * len(items)
-        if self._gate:
+        if network:
             small = [item.gate for item in items if item.gate is not None]
-            answers = list(self._gate.run(_batch(small, self._gate.card.input.channels))["probability"])
+            answers = list(network.run(_batch(small, network.card.input.channels))["probability"])
         return [
             gate.judge(item.xray, item.small, answer, card, flagged)
             for item, answer, flagged in zip(items, answers, flags, strict=True)
         ]
 
     def _diagnose(
-        self, items: Sequence[_Item], found: Sequence[lungs.Lungs], gates: Sequence[gate.Gate]
+        self,
+        items: Sequence[_Item],
+        found: Sequence[lungs.Lungs],
+        gates: Sequence[gate.Gate],
+        network: Session | None,
     ) -> list[Diagnosis]:
-        if self._diagnosis is None:
+        if network is None:
             return [Diagnosis("not scored", reason="no diagnosis network was loaded")] * len(items)
-        card = self._diagnosis.card
+        card = network.card
         answers = [Diagnosis("not scored", reason=one.reason) for one in gates]
         inputs: list[NDArray[np.float32]] = []
         scored: list[int] = []
@@ -215,7 +246,7 @@ class Lungsight:
                 inputs.append(view)
                 scored.append(index)
         if scored:
-            outputs = self._diagnosis.run(np.stack(inputs))
+            outputs = network.run(np.stack(inputs))
             for row, index in enumerate(scored):
                 evidence = outputs["cam"][row, 0] if "cam" in outputs else None
                 answers[index] = decide(float(outputs["logit"][row, 0]), card, evidence, self.threshold)

@@ -75,8 +75,7 @@ class Result:
     @cached_property
     def areas(self) -> tuple[int, int]:
         """Pixels of the right and of the left lung."""
-        counts = np.bincount(self.labels.ravel(), minlength=3)
-        return int(counts[RIGHT]), int(counts[LEFT])
+        return int(np.count_nonzero(self.labels == RIGHT)), int(np.count_nonzero(self.labels == LEFT))
 
     @property
     def areas_mm2(self) -> tuple[float, float] | None:

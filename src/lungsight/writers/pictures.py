@@ -95,6 +95,7 @@ def _encode(picture: NDArray[np.uint8], extension: str, quality: int = 88) -> by
     options: list[Any] = (
         [cv2.IMWRITE_PNG_COMPRESSION, 3] if extension == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
-    bgr = picture[..., ::-1] if picture.ndim == 3 else picture
-    _, encoded = cv2.imencode(extension, np.ascontiguousarray(bgr), options)
+    whole = np.ascontiguousarray(picture)
+    bgr = cv2.cvtColor(whole, cv2.COLOR_RGB2BGR) if whole.ndim == 3 else whole
+    _, encoded = cv2.imencode(extension, bgr, options)
     return bytes(encoded.tobytes())
