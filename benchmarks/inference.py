@@ -67,6 +67,7 @@ def main() -> None:
         for key, measure in (
             ("networks", lambda: network_part(model, report["matmul_gflops"])),
             ("stages_ms", lambda: stages(model, files, scratch)),
+            ("stages_one_core_ms", lambda: stages(load_model(arguments.model, threads=1), files, scratch)),
             ("end_to_end", lambda: end_to_end(model, files, scratch, arguments.batch)),
             ("cold_start_s", lambda: cold_start(files[0], arguments, scratch)),
             ("compared", lambda: compared(files, scratch, arguments)),
@@ -387,10 +388,14 @@ def show(key: str, values: dict[str, Any]) -> None:
 def summary(report: dict[str, Any]) -> None:
     """Print what the goals are about."""
     print(f"\nmatrix product: {report['matmul_gflops']:.0f} GFLOP/s float32; {report['machine']}")
-    if "stages_ms" in report:
-        stage = report["stages_ms"]
-        around = sum(value for name, value in stage.items() if name != "networks and the rest")
-        print(f"decode, resize and writing: {around / sum(stage.values()):.0%} of the time of one image")
+    for key, words in (
+        ("stages_ms", "one image, all cores to the networks"),
+        ("stages_one_core_ms", "an image of many, a core to each"),
+    ):
+        if key in report:
+            stage = report[key]
+            around = sum(value for name, value in stage.items() if name != "networks and the rest")
+            print(f"decode, resize and writing: {around / sum(stage.values()):.0%} of the time ({words})")
     if "end_to_end" in report and "compared" in report:
         ours = max(report["end_to_end"].values())
         paper = max(v["end_to_end_per_s"] for k, v in report["compared"].items() if k.startswith("the paper"))
