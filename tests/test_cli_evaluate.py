@@ -160,6 +160,14 @@ class TestBadInput:
         assert "one class only" in result.output and "only 6 patients" in result.output
         check_report(tmp_path / "out")
 
+    def test_many_of_one_kind_are_counted(self, tmp_path: Path) -> None:
+        table = write_table(tmp_path / "data", [n % 2 == 0 for n in range(40)])
+        some = table.where(lambda row: row.id < table.rows[15].id)
+        csv = write_scores(tmp_path / "s.csv", some)
+        result = run("--predictions", csv, "--data", table.root, "--out", tmp_path / "out")
+        assert result.exit_code == 1
+        assert result.output.count("left out") == 20 and "... and 5 more: has no prediction" in result.output
+
     def test_a_run_that_is_none(self, table: Dataset, tmp_path: Path) -> None:
         assert "holds no finished run" in self.refused(tmp_path, "--data", table.root)
 
@@ -170,7 +178,8 @@ def test_a_cross_validated_folder_keeps_its_own_figures(tmp_path: Path) -> None:
     for fold in range(3):
         train_diagnosis(folder / f"fold-{fold + 1}", dataset, 1, f"split.fold={fold}", "split.folds=3")
     (folder / "config.toml").write_text((folder / "fold-1" / "config.toml").read_text())
-    lines = [f"{row.id},{0.8 if row.covid else 0.1}" for row in dataset]
+    # A recipe that learns from one source tests no image of another: that is no failure.
+    lines = [f"{row.id},{0.8 if row.covid else 0.1}" for row in dataset.rows[:50]]
     (folder / "predictions.csv").write_text("\n".join(["id,probability", *lines]) + "\n")
     (folder / "metrics.json").write_text('{"threshold": 0.4, "calibration": {}}')
     other = phantoms(tmp_path / "other", 40, shortcut=0.5, seed=11)
@@ -179,6 +188,7 @@ def test_a_cross_validated_folder_keeps_its_own_figures(tmp_path: Path) -> None:
     assert "calibration" in json.loads((folder / "metrics.json").read_text())
     found = json.loads((folder / "evaluation" / "metrics.json").read_text())
     assert found["part"] == "out of fold" and found["threshold"] == 0.4 and found["auroc"]["value"] == 1
+    assert found["images"] == 50 and "has no prediction" not in result.output
     external = next(one for one in found["first_table"] if one["what"] == "External")
     # Another table is scored by the networks, not by the file.
     assert 0 < external["auroc"]["value"] < 1 and external["auroc"]["n"] == 40

@@ -21,6 +21,9 @@ DataOption = Annotated[
     Path, typer.Option("--data", help="A data set: manifest, Darwin export, masks beside images.")
 ]
 
+LISTED = 20
+"""Images that are named for one reason; of more than these the number is told."""
+
 
 def need_training() -> None:
     """Say plainly what to install where the train extra is missing."""
@@ -65,9 +68,15 @@ class Reporter:
 def name_left_out(dataset: Dataset, failures: Iterable[tuple[str, str]]) -> bool:
     """Name the images whose files are missing or damaged on standard error; True where there is one."""
     broken = [(item.id, item.reason) for item in dataset.excluded if item.broken]
-    for name, reason in (found := [*broken, *failures]):
-        print(f"left out {name}: {reason}", file=sys.stderr)
-    return bool(found)
+    names: dict[str, list[str]] = {}
+    for name, reason in (*broken, *failures):
+        names.setdefault(reason, []).append(name)
+    for reason, alike in names.items():
+        for name in alike[:LISTED]:
+            print(f"left out {name}: {reason}", file=sys.stderr)
+        if len(alike) > LISTED:
+            print(f"... and {len(alike) - LISTED:,} more: {reason}", file=sys.stderr)
+    return bool(names)
 
 
 def command_line() -> str:

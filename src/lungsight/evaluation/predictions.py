@@ -345,8 +345,9 @@ def _of_folds(
     name = f"the cross-validated run {run.name}"
     cut = float(load_metrics(run)["threshold"]) if threshold is None else threshold
     own = {record["id"] for _, record in read_table(run / "predictions.csv")[1]}
-    if any(row.id in own for row in dataset):
-        found = read_probabilities(run / "predictions.csv", dataset, threshold=cut)
+    tested = dataset.where(lambda row: row.id in own)
+    if len(tested):
+        found = read_probabilities(run / "predictions.csv", tested, threshold=cut)
         return dataclasses.replace(found, name=name, part="out of fold")
     each = [
         evaluate_run(fold, dataset, part="all", masks_from=masks_from, cache=cache, write=False)
