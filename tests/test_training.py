@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 from lungsight.config import Recipe, load_recipe, to_toml  # noqa: E402
 from lungsight.dataset import Dataset, read_dataset  # noqa: E402
 from lungsight.errors import ConfigError, DataError, LungsightError, ModelError, OutputError  # noqa: E402
+from lungsight.networks import Mirrored  # noqa: E402
 from lungsight.training import (  # noqa: E402
     Progress,
     load_run,
@@ -281,6 +282,8 @@ def test_reported_validation_figures_are_those_of_the_kept_weights(
 ) -> None:
     for kind in ("the paper's lungs", "average, cosine, augmentation"):
         recipe, network = load_run(whole[kind])
+        if isinstance(network, Mirrored):
+            network = network.network  # training watches the network itself
         kept, examples, _ = prepare(dataset, recipe)
         part = np.array(make_split(kept, recipe).validation)
         assert examples.masks is not None
