@@ -260,7 +260,7 @@ def predict_bundle(
         failures=tuple(failures),
         notes=(
             f"These images are what the networks ({', '.join(seen)}) learned from, so the figures are too good. "
-            "The held-out ones are in their cards.",
+            "The held-out ones are in their cards",
         )
         if seen
         else (),
