@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOTICE = "Research use only, not for diagnosis."
 LISTED = 20
-"""Failures that are printed; the table has them all."""
+"""Failures that are named on the terminal; of more than these the number is told."""
 
 
 def predict(

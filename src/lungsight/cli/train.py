@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lungsight.cli.predict import LISTED
 from lungsight.errors import require
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 DataOption = Annotated[
     Path, typer.Option("--data", help="A data set: manifest, Darwin export, masks beside images.")
 ]
-
-LISTED = 20
-"""Images that are named for one reason; of more than these the number is told."""
 
 
 def need_training() -> None:

@@ -89,7 +89,7 @@ class Lungsight:
         self.mask_threshold = bundle.lungs.card.threshold if mask_threshold is None else mask_threshold
         self._together = _Networks.of(bundle, threads)
         # Of many X-rays each core takes its own: cores that share one operation wait for each other.
-        self._apart = _Networks.of(bundle, 1)
+        self._apart = self._together if threads == 1 else _Networks.of(bundle, 1)
 
     def __call__(self, source: Source, *, name: str | None = None) -> Result:
         """Predict one X-ray.

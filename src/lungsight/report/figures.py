@@ -83,8 +83,9 @@ def _dress(axes: Axes) -> None:
     axes.title.set_color(INK)
 
 
-def _legend(axes: Axes, **options: Any) -> None:
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK, **options)
+def _legend(owner: Axes | Figure, *entries: Sequence[Any], **options: Any) -> None:
+    legend = owner.legend(*entries, frameon=False, fontsize=9, title_fontsize=9, labelcolor=INK, **options)
+    legend.get_title().set_color(INK)
 
 
 _SHORT, _LINE = 34, 46
@@ -95,25 +96,12 @@ def _square_legend(figure: Figure, axes: Axes, loc: str, title: str | None = Non
     """Inside the axes where the labels are short, else below them, so that no label squeezes the curves."""
     handles, labels = axes.get_legend_handles_labels()
     if max(map(len, labels)) <= _SHORT:
-        _legend(axes, loc=loc, title=title, title_fontsize=9)
-        legend = axes.get_legend()
+        _legend(axes, loc=loc, title=title)
     else:
         wrapped = [textwrap.fill(label, _LINE) for label in labels]
         lines = sum(label.count("\n") + 1 for label in wrapped)
         figure.set_figheight(figure.get_figheight() + 0.2 * (lines + bool(title)))
-        legend = figure.legend(
-            handles,
-            wrapped,
-            loc="outside lower left",
-            frameon=False,
-            fontsize=9,
-            labelcolor=INK,
-            title=title,
-            title_fontsize=9,
-            alignment="left",
-        )
-    if legend:
-        legend.get_title().set_color(INK)
+        _legend(figure, handles, wrapped, loc="outside lower left", title=title, alignment="left")
 
 
 def _label(name: str, measure: Measure | float | None) -> str:

@@ -139,7 +139,7 @@ def _fit(
     epochs = max(1, min(wanted, int(seconds * _LUNGS_SHARE / (per_epoch * cost))))
     train, validation = sizes.diagnosis
     images = (train + validation / 3) * sizes.diagnosis_runs * _DIAGNOSIS_EPOCHS
-    left = max(_TRAINING_SHARE - _LUNGS_SHARE, _TRAINING_SHARE - epochs * per_epoch * cost / seconds)
+    left = _TRAINING_SHARE - min(_LUNGS_SHARE, epochs * per_epoch * cost / seconds)
     diagnosis_width, _ = _widest(diagnosis, width, examples, seconds * left / max(images, 1))
     full = lungs_width >= 1
     rate = lungs.training.learning_rate if full else NARROW_RATE

@@ -19,7 +19,7 @@ from lungsight.model import Calibration
 from lungsight.preprocess import to_bytes
 from lungsight.server.problems import Problem
 from lungsight.writers.dicom_seg import encode_dicom_seg
-from lungsight.writers.pictures import overlay
+from lungsight.writers.pictures import encode_picture, overlay
 
 DISPLAY = 2048
 """Longer side, in pixels, of the picture for the screen."""
@@ -97,7 +97,7 @@ def answer(model: Lungsight, result: Result, data: bytes, wish: Wish) -> dict[st
         case Form.mask:
             return _png(_mask_values(labels, wish.labels))
         case Form.overlay:
-            return _jpeg(overlay(result.xray.pixels, labels))
+            return encode_picture(overlay(result.xray.pixels, labels), ".jpg", quality=90)
         case Form.dicom:
             if result.xray.format != "DICOM":
                 raise Problem(406, "A DICOM SEG refers to a DICOM image; the upload is none.")
@@ -222,11 +222,6 @@ def _eight_bits(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _png(picture: NDArray[np.uint8]) -> bytes:
     # Level 1 is twice as fast as the default and a tenth larger.
     return bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
-
-
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
-    bgr = np.ascontiguousarray(picture[..., ::-1])
-    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
 
 
 def _text(data: bytes) -> str:

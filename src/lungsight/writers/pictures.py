@@ -79,7 +79,7 @@ def write_picture(path: str | Path, picture: NDArray[np.uint8], *, quality: int 
     extension = Path(path).suffix.lower()
     if extension not in (".png", ".jpg", ".jpeg"):
         raise OutputError(f"pictures are written as PNG or JPEG, not as {extension or 'this'}", where=path)
-    write_bytes(path, _encode(picture, extension, quality))
+    write_bytes(path, encode_picture(picture, extension, quality))
 
 
 def thumbnail(picture: NDArray[np.uint8], side: int = 160, *, quality: int = 75) -> bytes:
@@ -88,10 +88,11 @@ def thumbnail(picture: NDArray[np.uint8], side: int = 160, *, quality: int = 75)
     if scale < 1:
         height, width = (max(1, round(length * scale)) for length in picture.shape[:2])
         picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return _encode(picture, ".jpg", quality)
+    return encode_picture(picture, ".jpg", quality)
 
 
-def _encode(picture: NDArray[np.uint8], extension: str, quality: int = 88) -> bytes:
+def encode_picture(picture: NDArray[np.uint8], extension: str, quality: int = 88) -> bytes:
+    """Grey (H, W) or RGB (H, W, 3) as the bytes of a PNG or, at `quality`, of a JPEG, told by the extension."""
     options: list[Any] = (
         [cv2.IMWRITE_PNG_COMPRESSION, 3] if extension == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
