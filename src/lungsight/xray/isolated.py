@@ -52,7 +52,10 @@ def decode_isolated(dataset: Dataset) -> NDArray[Any]:
 def _child() -> None:
     warnings.simplefilter("ignore")
     dataset = dcmread(io.BytesIO(sys.stdin.buffer.read()), force=True)
-    np.save(sys.stdout.buffer, pixel_array(dataset), allow_pickle=False)
+    answer = io.BytesIO()  # `np.save` asks a file for its position, which a pipe does not have
+    np.save(answer, pixel_array(dataset), allow_pickle=False)
+    sys.stdout.buffer.write(answer.getbuffer())
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
