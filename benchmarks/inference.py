@@ -32,7 +32,7 @@ from lungsight.inference import Lungsight, load_model
 from lungsight.inference.sessions import Session
 from lungsight.model import Card, InputSettings, Model
 from lungsight.preprocess import Frame, resize_image, to_unit
-from lungsight.writers.pictures import overlay, write_mask, write_picture
+from lungsight.writers.images import overlay, write_mask, write_picture
 from lungsight.xray import find_inputs, read_xray
 
 COMMAND = """
@@ -107,7 +107,7 @@ def pictures(arguments: argparse.Namespace, scratch: Path) -> list[Path]:
     if arguments.images:
         found = [one.path for one in find_inputs([arguments.images])][: arguments.count]
     else:
-        from lungsight.dataset.phantom import write_phantoms
+        from lungsight.phantom import write_phantoms
 
         drawn = write_phantoms(scratch / "drawn", count=min(arguments.count, 24), seed=0, size=arguments.size)
         found = [row.image for row in drawn]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lungsight.dataset.phantom import draw
+from lungsight.phantom import draw
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "phantom.png"
 SIZE = 224

@@ -29,7 +29,7 @@ import cv2
 import httpx
 import numpy as np
 
-from lungsight.dataset.phantom import draw
+from lungsight.phantom import draw
 
 SERVE = "from lungsight.cli import main; main()"
 

@@ -18,7 +18,7 @@ import torch
 
 from lungsight.config import Recipe, load_recipe
 from lungsight.dataset import Dataset, read_dataset
-from lungsight.dataset.phantom import write_phantoms
+from lungsight.phantom import write_phantoms
 from lungsight.training import make_split, train
 
 GOAL = 0.05

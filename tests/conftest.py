@@ -32,7 +32,7 @@ def darwin_sample() -> Path:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 24 small drawn X-rays of 64 px, 6 of them COVID-19, from two hospitals; not to be changed."""
-    from lungsight.dataset.phantom import write_phantoms
+    from lungsight.phantom import write_phantoms
 
     folder = tmp_path_factory.mktemp("phantoms")
     write_phantoms(folder, count=24, seed=3, shortcut=0.5, size=64)
@@ -42,6 +42,6 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def few_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short bootstraps, where a test asks for figures and not for their intervals."""
-    for module in ("figures", "subgroups", "assess"):
+    for module in ("compute", "subgroups", "assess"):
         monkeypatch.setattr(f"lungsight.evaluation.{module}.REPLICATES", 50)
-    monkeypatch.setattr("lungsight.evaluation.figures.BAND_REPLICATES", 20)
+    monkeypatch.setattr("lungsight.evaluation.compute.BAND_REPLICATES", 20)

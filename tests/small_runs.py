@@ -12,7 +12,7 @@ import numpy as np
 
 from lungsight.config import load_recipe
 from lungsight.dataset import Dataset, read_dataset
-from lungsight.dataset.phantom import write_phantoms
+from lungsight.phantom import write_phantoms
 
 SETTINGS = (
     "data.size=[64,64]",

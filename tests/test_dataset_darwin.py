@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lungsight.dataset import read_dataset
-from lungsight.dataset.darwin import DarwinMask, read_annotation
 from lungsight.dataset.masks import IGNORE, LUNG, Shape, rasterise
+from lungsight.dataset.readers.darwin import DarwinMask, read_annotation
 from lungsight.errors import DataError
 
 SQUARE = [(10.0, 10.0), (40.0, 10.0), (40.0, 50.0), (10.0, 50.0)]

@@ -108,7 +108,7 @@ def test_the_cache_holds_the_same_and_is_read_without_decoding(
 ) -> None:
     plain = load_arrays(dataset, (24, 32))
     first = load_arrays(dataset, (24, 32), tmp_path / "cache")
-    monkeypatch.setattr("lungsight.dataset.pixels.read_xray", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("lungsight.dataset.cache.read_xray", lambda path: pytest.fail("decoded again"))
     second = load_arrays(dataset, (24, 32), tmp_path / "cache")
     for arrays in (first, second):
         assert isinstance(arrays.images, np.memmap)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lungsight.dataset import Dataset, check, describe, is_covid, read_dataset, write_manifest
-from lungsight.dataset.manifest import write_table
+from lungsight.dataset.readers.manifest import write_table
 from lungsight.errors import DataError, OutputError
 
 

@@ -26,7 +26,7 @@ from lungsight.evaluation import (  # noqa: E402
     mask_figures,
     same_source_auroc,
 )
-from lungsight.evaluation.run import best_threshold, load_metrics, read_split  # noqa: E402
+from lungsight.evaluation.evaluate import best_threshold, load_metrics, read_split  # noqa: E402
 from lungsight.training import train  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec")
@@ -188,7 +188,7 @@ def test_the_threshold_is_chosen_on_the_validation_part_alone(
         assert probability.shape == truth.shape
         return 0.35
 
-    monkeypatch.setattr("lungsight.evaluation.run.best_threshold", choose)
+    monkeypatch.setattr("lungsight.evaluation.evaluate.best_threshold", choose)
     result = evaluate_run(lung_run, dataset, write=False)
     assert result.figures.threshold == 0.35
     parts = read_split(lung_run)

@@ -16,17 +16,18 @@ pytest.importorskip("sklearn")
 
 from lungsight.config import load_recipe  # noqa: E402
 from lungsight.dataset import read_dataset  # noqa: E402
-from lungsight.dataset.phantom import write_phantoms  # noqa: E402
 from lungsight.errors import ConfigError, ModelError  # noqa: E402
 from lungsight.evaluation import evaluate_gate, evaluate_run  # noqa: E402
 from lungsight.evaluation.gate import gate_threshold  # noqa: E402
-from lungsight.inference import lungs, plausibility  # noqa: E402
+from lungsight.inference import lung_masks as lungs  # noqa: E402
+from lungsight.inference import plausibility  # noqa: E402
 from lungsight.inference.sessions import Session  # noqa: E402
 from lungsight.model import load  # noqa: E402
 from lungsight.networks import GATE_CLASSES, GateCNN, build, check, count_parameters  # noqa: E402
+from lungsight.phantom import negatives, write_phantoms  # noqa: E402
 from lungsight.preprocess import resize_image, to_unit  # noqa: E402
-from lungsight.training import negatives, train  # noqa: E402
-from lungsight.training.batches import Batches, Examples, gate_pictures, phantom  # noqa: E402
+from lungsight.training import train  # noqa: E402
+from lungsight.training.data import Batches, Examples, gate_pictures, phantom  # noqa: E402
 from lungsight.xray import read_xray  # noqa: E402
 
 Picture = np.ndarray
@@ -135,7 +136,7 @@ def test_the_threshold_lets_nearly_all_pass() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_gate_is_trained_judged_and_exported(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    from lungsight.export import export
+    from lungsight.ship import export
 
     dataset = write_phantoms(tmp_path / "data", count=40, seed=3, size=64)
     changes = {

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from lungsight.errors import ConfigError, InputError, ModelError
-from lungsight.inference import Failure, Lungsight, Result, load_model, lungs, plausibility
-from lungsight.inference.diagnosis import decide, prepare
+from lungsight.inference import Failure, Lungsight, Result, load_model, plausibility
+from lungsight.inference import lung_masks as lungs
+from lungsight.inference.classifier import decide, prepare
 from lungsight.model import Calibration, InputSettings, save
 from lungsight.preprocess import Frame, lungs_only, resize_image
 from lungsight.xray import XRay, read_xray
@@ -423,7 +424,7 @@ def test_shipped_networks_find_lungs(tmp_path: Path) -> None:
         shipped = load_model(threads=1)
     except ModelError:
         pytest.skip("no weights ship with this checkout yet")
-    from lungsight.dataset import phantom
+    from lungsight import phantom
 
     drawn = phantom.draw(np.random.default_rng(3), hospital=next(iter(phantom.HOSPITALS)), covid=False)
     result = shipped(drawn.pixels)

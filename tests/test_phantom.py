@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lungsight.dataset import read_dataset
-from lungsight.dataset.phantom import FINDINGS, Phantom, draw, write_phantoms
 from lungsight.errors import DataError
+from lungsight.phantom import FINDINGS, Phantom, draw, write_phantoms
 
 
 def phantom(seed: int, *, hospital: str = "south", finding: str = "normal", size: int = 128) -> Phantom:

@@ -13,10 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lungsight.dataset.phantom import draw
 from lungsight.errors import DataError, OutputError
 from lungsight.metrics import Interval
-from lungsight.report import architecture, figures, pictures
+from lungsight.paper import architecture
+from lungsight.paper.report import write_reproduction
+from lungsight.phantom import draw
+from lungsight.report import charts as figures
+from lungsight.report import image_tiles as pictures
 from lungsight.report.content import (
     Architecture,
     Budget,
@@ -35,7 +38,6 @@ from lungsight.report.content import (
     SegmentationResult,
 )
 from lungsight.report.page import BANNER, Page, Tile
-from lungsight.report.reproduction import write_reproduction
 from lungsight.report.tables import Table, show
 
 

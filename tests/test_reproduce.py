@@ -20,9 +20,9 @@ from command import Done, lungsight  # noqa: E402
 from lungsight.config import load_recipe  # noqa: E402
 from lungsight.errors import ConfigError  # noqa: E402
 from lungsight.files import write_json  # noqa: E402
-from lungsight.reproduce import plan as planning  # noqa: E402
-from lungsight.reproduce.plan import Plan, Sizes, make_plan, seconds_per_image  # noqa: E402
-from lungsight.training.batches import Examples  # noqa: E402
+from lungsight.paper import plan as planning  # noqa: E402
+from lungsight.paper.budget import Plan, Sizes, make_plan, seconds_per_image  # noqa: E402
+from lungsight.training.data import Examples  # noqa: E402
 
 RUNS = (
     "paper-segmentation",
@@ -152,10 +152,10 @@ def test_the_same_command_again_only_reads(
 def test_a_broken_image_is_named_there_too(
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lungsight.reproduce import run
+    from lungsight.paper import run
 
     found = run.Reproduced(tmp_path / "report.html", (("img-3", "the PNG is damaged"),))
-    monkeypatch.setattr("lungsight.reproduce.reproduce", lambda *_, **__: found)
+    monkeypatch.setattr("lungsight.paper.reproduce", lambda *_, **__: found)
     done = lungsight("reproduce", "--data", phantoms, "--out", tmp_path)
     assert done.code == 1
     assert "left out img-3: the PNG is damaged" in done.err

@@ -30,7 +30,7 @@ from lungsight.errors import ConfigError
 from lungsight.inference import Lungsight, load_model
 from lungsight.server import answers
 from lungsight.server.app import create_app
-from lungsight.server.run import is_loopback
+from lungsight.server.serve import is_loopback
 from lungsight.server.settings import LOOPBACK, MIB, Settings
 from server_process import PATIENT, Server, dicom, png, running
 from tiny_networks import write_bundle

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lungsight.dataset import Dataset, Row
+from lungsight.dataset.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 from lungsight.errors import DataError
-from lungsight.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 
 
 class NoPixels:

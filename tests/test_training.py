@@ -28,7 +28,7 @@ from lungsight.training import (  # noqa: E402
     prepare,
     train,
 )
-from lungsight.training.batches import Batches, Examples, to_input, view  # noqa: E402
+from lungsight.training.data import Batches, Examples, to_input, view  # noqa: E402
 
 SMALL = {"network.width": 0.05, "data.size": [64, 64], "training.batch": 1, "training.epochs": 3}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {

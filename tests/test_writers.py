@@ -20,8 +20,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from lungsight.errors import InputError, MissingExtraError, OutputError
 from lungsight.writers.contact import entries_of, write_contact_sheet
 from lungsight.writers.dicom_seg import write_dicom_seg
+from lungsight.writers.images import COLOURS, LEFT, RIGHT, overlay, thumbnail, write_mask, write_picture
 from lungsight.writers.naming import OutputNames
-from lungsight.writers.pictures import COLOURS, LEFT, RIGHT, overlay, thumbnail, write_mask, write_picture
 from lungsight.writers.results import COLUMNS, ResultRow, ResultsTable, read_results, write_results_json
 
 

@@ -320,7 +320,7 @@ def test_bad_files_are_refused_in_plain_words(kind: str, tmp_path: Path) -> None
     with pytest.raises(InputError, match=words) as caught:
         read_xray(path)
     assert caught.value.where == str(path)
-    assert len(caught.value.what) < 250 and "\n" not in str(caught.value)
+    assert len(caught.value.message) < 250 and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["bomb", "full bomb", "huge text", "largest header"])
@@ -649,7 +649,7 @@ def test_find_inputs_reports_and_goes_on(tmp_path: Path) -> None:
     problems: list[InputError] = []
     given = [tmp_path / "absent.png", tmp_path / "a[1].png", tmp_path / "*.bmp", tmp_path / "empty"]
     assert [found.path.name for found in find_inputs(given, problems=problems)] == ["a[1].png"]
-    assert [problem.what for problem in problems] == [
+    assert [problem.message for problem in problems] == [
         "there is no such file or folder",
         "nothing matches this pattern",
         "the folder holds no X-rays",

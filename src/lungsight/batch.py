@@ -18,8 +18,8 @@ from lungsight.files import write_json
 from lungsight.inference import Failure, Lungsight, Result, load_model
 from lungsight.preprocess import resize_image
 from lungsight.writers.contact import entries_of, write_contact_sheet
+from lungsight.writers.images import overlay, write_mask, write_picture
 from lungsight.writers.naming import OutputNames
-from lungsight.writers.pictures import overlay, write_mask, write_picture
 from lungsight.writers.results import ResultRow, ResultsTable, write_results_json
 from lungsight.xray import find_inputs
 

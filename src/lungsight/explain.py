@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError, ModelError, require
-from lungsight.inference import Lungsight, Result, lungs
-from lungsight.inference.diagnosis import prepare
+from lungsight.inference import Lungsight, Result
+from lungsight.inference import lung_masks as lungs
+from lungsight.inference.classifier import prepare
 from lungsight.inference.sessions import Session
 from lungsight.model import InputSettings, Model
 from lungsight.preprocess import (

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lungsight.audit.records import Settings
+from lungsight.dataset.split import Indices, patient_folds
 from lungsight.dataset.table import Dataset, Row
 from lungsight.preprocess import resize_image
-from lungsight.split import Indices, patient_folds
 
 THUMBNAIL, GREYS = 32, 64
 BATCH, RATE = 32, 3e-3

@@ -22,7 +22,7 @@ from lungsight.audit.records import (
 from lungsight.audit.target import Target
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError
-from lungsight.evaluation.figures import patients_of, same_source
+from lungsight.evaluation.compute import patients_of, same_source
 from lungsight.metrics import FEW_PATIENTS, Interval, auroc, bootstrap
 
 Floats = NDArray[np.float64]

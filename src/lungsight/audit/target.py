@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.dataset.pixels import Arrays, Progress, load_arrays
+from lungsight.dataset.cache import Arrays, Progress, load_arrays
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError, ModelError
 from lungsight.evaluation.crossvalidation import fold_folders
+from lungsight.evaluation.evaluate import choose_part, read_split
 from lungsight.evaluation.predictions import learned_from
-from lungsight.evaluation.run import choose_part, read_split
 from lungsight.inference import Failure, load_model
 from lungsight.training import load_run, predict, predict_masks
-from lungsight.training.batches import view
+from lungsight.training.data import view
 
 SIZE = (256, 256)
 """(h, w) at which ONNX networks are given the images."""

@@ -93,7 +93,7 @@ def phantom(
     size: Annotated[int, typer.Option(min=64, max=2048, help="Side in pixels.")] = 256,
 ) -> None:
     """Draw chest X-rays with exact lung masks, to try every command with no download."""
-    from lungsight.dataset.phantom import write_phantoms
+    from lungsight.phantom import write_phantoms
 
     with progress_bar("Drawing") as progress:
         dataset = write_phantoms(out, count=count, seed=seed, shortcut=shortcut, size=size, progress=progress)

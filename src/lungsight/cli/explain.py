@@ -87,7 +87,7 @@ def _explain(
 ) -> dict[str, Any]:
     from lungsight import explain as explaining
     from lungsight.files import write_json
-    from lungsight.writers.pictures import write_picture
+    from lungsight.writers.images import write_picture
 
     result = engine(path)
     found = explaining.explain(engine, result, method.value if method else None)

@@ -19,7 +19,7 @@ def export(
 ) -> None:
     """Make an ONNX file with its card, for use without PyTorch."""
     need_training()
-    from lungsight.export import export as run_export
+    from lungsight.ship import export as run_export
 
     model, difference = run_export(run, out, name=name, licence=licence)
     size = len(model.onnx) / 1e6

@@ -34,7 +34,7 @@ def reproduce(
     need_training()
     from lungsight.cli.data import parse_columns
     from lungsight.dataset import read_dataset
-    from lungsight.reproduce import reproduce as run
+    from lungsight.paper import reproduce as run
 
     begun = time.monotonic()
 

@@ -65,8 +65,8 @@ def serve(
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(module, feature="The page and the API", extra="serve")
     from lungsight.inference import load_model
-    from lungsight.server.run import is_loopback
-    from lungsight.server.run import serve as run
+    from lungsight.server.serve import is_loopback
+    from lungsight.server.serve import serve as run
     from lungsight.server.settings import LOOPBACK, Settings
 
     local = fd is None and is_loopback(host)

@@ -12,9 +12,9 @@ from lungsight.dataset.read import read_dataset
 from lungsight.dataset.table import Dataset, Excluded, MaskSource, Row, is_covid
 
 if TYPE_CHECKING:
+    from lungsight.dataset.cache import Arrays, load_arrays, load_pair
     from lungsight.dataset.convert import write_manifest
     from lungsight.dataset.description import Description, check, describe
-    from lungsight.dataset.pixels import Arrays, load_arrays, load_pair
 
 __all__ = [
     "Arrays",

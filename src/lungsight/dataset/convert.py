@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.dataset.manifest import NAME, write_table
+from lungsight.dataset.cache import check_aspect, image_shape
 from lungsight.dataset.masks import MaskFile
-from lungsight.dataset.pixels import check_aspect, image_shape
+from lungsight.dataset.readers.manifest import NAME, write_table
 from lungsight.dataset.table import Dataset, Excluded, Row
 from lungsight.errors import DataError, InputError, OutputError
 from lungsight.files import atomic_write

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lungsight.dataset.pixels import check_aspect, image_shape
+from lungsight.dataset.cache import check_aspect, image_shape
 from lungsight.dataset.table import Dataset, Excluded, Row
 from lungsight.errors import LungsightError
 
@@ -135,7 +135,7 @@ def _inspect(
             sizes.append(size)
         except LungsightError as error:
             where = f"{error.where}: " if error.where and error.where != row.id else ""
-            problems.append(Problem(row.id, where + error.what))
+            problems.append(Problem(row.id, where + error.message))
         if progress is not None:
             progress(done, len(dataset))
     for item in dataset.excluded:
@@ -143,7 +143,7 @@ def _inspect(
             try:
                 sizes.append(image_shape(item.image))
             except LungsightError as error:
-                problems.append(Problem(item.id, error.what))
+                problems.append(Problem(item.id, error.message))
     return sizes, tuple(problems)
 
 

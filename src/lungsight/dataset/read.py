@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lungsight.dataset import ieee8023, manifest
-from lungsight.dataset.darwin import annotation_folder, read_darwin
-from lungsight.dataset.semantic import find_masks, read_semantic
+from lungsight.dataset.readers import ieee8023, manifest
+from lungsight.dataset.readers.darwin import annotation_folder, read_darwin
+from lungsight.dataset.readers.semantic import find_masks, read_semantic
 from lungsight.dataset.table import Dataset
 from lungsight.errors import DataError
 

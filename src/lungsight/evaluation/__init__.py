@@ -1,14 +1,14 @@
 """Predictions and truth in, figures with intervals out. Needs `lungsight[train]`."""
 
-from lungsight.evaluation.figures import (
+from lungsight.evaluation.compute import (
     DiagnosisFigures,
     MaskFigures,
     diagnosis_figures,
     mask_figures,
     same_source_auroc,
 )
+from lungsight.evaluation.evaluate import Evaluation, evaluate_run
 from lungsight.evaluation.gate import GateFigures, evaluate_gate
-from lungsight.evaluation.run import Evaluation, evaluate_run
 
 __all__ = [
     "DiagnosisFigures",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lungsight.dataset.table import Row
 from lungsight.errors import DataError
-from lungsight.evaluation.figures import (
+from lungsight.evaluation.compute import (
     DiagnosisFigures,
     MaskFigures,
     diagnosis_figures,

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from lungsight.config import Recipe, to_toml
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import ConfigError, ModelError
-from lungsight.evaluation.figures import DiagnosisFigures, diagnosis_figures, patients_of
-from lungsight.evaluation.run import read_split
+from lungsight.evaluation.compute import DiagnosisFigures, diagnosis_figures, patients_of
+from lungsight.evaluation.evaluate import read_split
 from lungsight.files import write_json, write_text
 from lungsight.metrics import apply_platt, fit_platt, logit
 from lungsight.metrics.intervals import Patients, resamples

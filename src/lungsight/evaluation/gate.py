@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ModelError
-from lungsight.evaluation.run import choose_part, read_split
+from lungsight.evaluation.evaluate import choose_part, read_split
 from lungsight.files import write_json
 from lungsight.metrics import Interval, wilson
-from lungsight.training import augment, load_run, negatives, predict, prepare
-from lungsight.training.batches import HELD_OUT, phantom
+from lungsight.phantom import negatives
+from lungsight.training import augment, load_run, predict, prepare
+from lungsight.training.data import HELD_OUT, phantom
 
 PASS, PASS_AUGMENTED = 0.995, 0.99
 """Share of the validation part's X-rays that must pass, as they are and augmented (harder than files are)."""

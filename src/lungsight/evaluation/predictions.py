@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.dataset.manifest import read_table
+from lungsight.dataset.cache import check_aspect
 from lungsight.dataset.masks import MaskFile
-from lungsight.dataset.pixels import check_aspect
+from lungsight.dataset.readers.manifest import read_table
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError, LungsightError
+from lungsight.evaluation.compute import MaskFigures
 from lungsight.evaluation.crossvalidation import fold_folders
-from lungsight.evaluation.figures import MaskFigures
-from lungsight.evaluation.run import Evaluation, evaluate_run, load_metrics
+from lungsight.evaluation.evaluate import Evaluation, evaluate_run, load_metrics
 from lungsight.inference import Failure, load_model
 from lungsight.model import Bundle
 from lungsight.preprocess import resize_mask
@@ -235,7 +235,7 @@ def predict_bundle(
     rows, masks, scores, failures = [], [], [], []
     for row, result in zip(dataset, engine.predict_many(row.image for row in dataset), strict=True):
         if isinstance(result, Failure):
-            failures.append((row.id, result.error.what))
+            failures.append((row.id, result.error.message))
         else:
             rows.append(row)
             masks.append(resize_mask(result.mask, SIZE))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.dataset.table import Row
-from lungsight.evaluation.figures import patients_of
+from lungsight.evaluation.compute import patients_of
 from lungsight.metrics import FEW_PATIENTS, Interval, accuracy, auroc, bootstrap, finite_mean
 
 REPLICATES = 500

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.inference.lungs import LEFT, RIGHT, Lungs
+from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 
 NO_LUNGS = "no lungs found"
 ONE_LUNG = "only one lung found"

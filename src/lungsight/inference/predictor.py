@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import ConfigError, InputError, LungsightError
-from lungsight.inference import gate, lungs, plausibility
-from lungsight.inference.diagnosis import Diagnosis, decide, prepare
+from lungsight.inference import lung_masks as lungs
+from lungsight.inference import plausibility
+from lungsight.inference import view_gate as gate
+from lungsight.inference.classifier import Diagnosis, decide, prepare
 from lungsight.inference.result import Failure, Result
 from lungsight.inference.sessions import Session
 from lungsight.model import Bundle, load_bundle

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import LungsightError
-from lungsight.inference.diagnosis import Diagnosis
-from lungsight.inference.gate import Gate
-from lungsight.inference.lungs import LEFT, RIGHT
+from lungsight.inference.classifier import Diagnosis
+from lungsight.inference.lung_masks import LEFT, RIGHT
+from lungsight.inference.view_gate import Gate
 from lungsight.preprocess import Frame
 from lungsight.xray import XRay
 
@@ -126,7 +126,7 @@ class Failure:
     @property
     def reason(self) -> str:
         """What is wrong and what to do, without the name."""
-        return f"{self.error.what}. {self.error.hint}" if self.error.hint else self.error.what
+        return f"{self.error.message}. {self.error.hint}" if self.error.hint else self.error.message
 
     def to_dict(self) -> dict[str, Any]:
         """As `Result.to_dict`, with what is known."""

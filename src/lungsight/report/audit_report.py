@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.audit.audit import Audit
 from lungsight.audit.perturb import CHANGES, SWAP, SWAP_WORDS, donors, swap_outside
 from lungsight.audit.records import Pair
-from lungsight.audit.run import Audit
 from lungsight.audit.verdict import STEPS
 from lungsight.audit.views import VIEWS
 from lungsight.files import write_json, write_text
 from lungsight.metrics import Interval
-from lungsight.report import figures
+from lungsight.report import charts as figures
 from lungsight.report.content import Measure
+from lungsight.report.image_tiles import plain
 from lungsight.report.page import Block, Page, Tile
-from lungsight.report.pictures import plain
 from lungsight.report.tables import Cell, Table
 
 PAIRS_SHOWN = 8

@@ -13,16 +13,16 @@ import numpy as np
 from lungsight.dataset.table import Row
 from lungsight.errors import LungsightError
 from lungsight.evaluation.assess import Assessment
-from lungsight.evaluation.figures import DiagnosisFigures, MaskFigures
+from lungsight.evaluation.compute import DiagnosisFigures, MaskFigures
 from lungsight.evaluation.subgroups import Subgroup
 from lungsight.files import write_json, write_text
 from lungsight.metrics import Interval
 from lungsight.preprocess import resize_image, to_bytes
-from lungsight.report import figures
+from lungsight.report import charts as figures
 from lungsight.report.claim import CLAIM, TRIPOD, Item, to_dict, to_markdown
 from lungsight.report.content import Curve, Measure
+from lungsight.report.image_tiles import plain, with_outlines
 from lungsight.report.page import Block, Page, Tile
-from lungsight.report.pictures import plain, with_outlines
 from lungsight.report.tables import Cell, Table
 from lungsight.xray import read_xray
 

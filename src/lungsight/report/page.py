@@ -120,7 +120,7 @@ class Block:
         )
 
     def drawing(self, svg: str, caption: str, alt: str, *, wide: bool = False) -> None:
-        """An SVG from `lungsight.report.figures`; a `wide` one scrolls sideways on a phone."""
+        """An SVG from `lungsight.report.charts`; a `wide` one scrolls sideways on a phone."""
         label = html.escape(alt, quote=True)
         svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
         if wide:

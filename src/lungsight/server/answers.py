@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight import explain
-from lungsight.inference import Lungsight, Result, lungs
-from lungsight.inference.lungs import LEFT, RIGHT, Lungs
+from lungsight.inference import Lungsight, Result
+from lungsight.inference import lung_masks as lungs
+from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 from lungsight.model import Calibration
 from lungsight.preprocess import to_bytes
 from lungsight.server.problems import Problem
 from lungsight.writers.dicom_seg import encode_dicom_seg
-from lungsight.writers.pictures import encode_picture, overlay
+from lungsight.writers.images import encode_picture, overlay
 
 DISPLAY = 2048
 """Longer side, in pixels, of the picture for the screen."""

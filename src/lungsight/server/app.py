@@ -266,7 +266,7 @@ def _warm_up(model: Lungsight) -> None:
 
 @cache
 def _sample() -> bytes:
-    from lungsight.dataset.phantom import draw
+    from lungsight.phantom import draw
 
     drawn = draw(np.random.default_rng(20), hospital="north", covid=False, size=512)
     return bytes(cv2.imencode(".png", drawn.pixels)[1].tobytes())

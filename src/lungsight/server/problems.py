@@ -74,13 +74,13 @@ def of_error(error: BaseException) -> Problem:
         return error
     if isinstance(error, InputError):
         # A decoder's own words may quote what stands in the file.
-        what = re.sub(r"(damaged|cut short|must repeat) \(.*\)$", r"\1", error.what, flags=re.DOTALL)
+        what = re.sub(r"(damaged|cut short|must repeat) \(.*\)$", r"\1", error.message, flags=re.DOTALL)
         hint = "" if error.hint is None or "Limits(" in error.hint else f" {error.hint}."
         return Problem(422, f"{what[:1].upper()}{what[1:]}.{hint}")
     if isinstance(error, ModelError):
-        return Problem(500, f"The network cannot be used: {error.what}.")
+        return Problem(500, f"The network cannot be used: {error.message}.")
     if isinstance(error, LungsightError):
-        return Problem(500, f"{error.what}.")
+        return Problem(500, f"{error.message}.")
     if isinstance(error, MemoryError):
         return Problem(422, "There is not enough memory to read it.")
     return Problem(500, "The X-ray could not be worked on.")

@@ -1,7 +1,8 @@
 """Training by recipe. Needs `lungsight[train]`."""
 
-from lungsight.training.folder import Run, read_history
-from lungsight.training.loop import (
+from lungsight.training.module import Progress
+from lungsight.training.run_folder import Run, read_history
+from lungsight.training.train import (
     load_run,
     make_split,
     predict,
@@ -10,7 +11,6 @@ from lungsight.training.loop import (
     shown,
     train,
 )
-from lungsight.training.module import Progress
 
 __all__ = [
     "Progress",

@@ -114,7 +114,7 @@ def parity(wrapped: nn.Module, code: bytes, recipe: Recipe) -> float:
 
 def export_run(run: Path) -> tuple[Recipe, bytes, float]:
     """`to_onnx` for a run folder; raises ModelError where it holds no finished run."""
-    from lungsight.training.loop import load_run
+    from lungsight.training.train import load_run
 
     recipe, network = load_run(run)
     return recipe, *to_onnx(network, recipe)

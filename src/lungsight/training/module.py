@@ -21,7 +21,7 @@ from lungsight.config import Recipe
 from lungsight.errors import ModelError
 from lungsight.files import atomic_write
 from lungsight.networks import build
-from lungsight.training.batches import Batches
+from lungsight.training.data import Batches
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lungsight.files import atomic_write
 from lungsight.writers.contact_page import HEAD, SCRIPT
-from lungsight.writers.pictures import thumbnail
+from lungsight.writers.images import thumbnail
 from lungsight.writers.results import ResultRow, read_results
 
 Entry = tuple[ResultRow, bytes | None]

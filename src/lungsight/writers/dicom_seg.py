@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lungsight import __version__
 from lungsight.errors import InputError, require
 from lungsight.files import write_bytes
-from lungsight.writers.pictures import LEFT, RIGHT
+from lungsight.writers.images import LEFT, RIGHT
 
 SIDES = {LEFT: ("Left lung", "7771000", "Left"), RIGHT: ("Right lung", "24028007", "Right")}
 """Label, SNOMED CT code and meaning of the side."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lungsight.dataset.phantom.canvas import (
+from lungsight.phantom.canvas import (
     SIDES,
     Canvas,
     Floats,
@@ -16,7 +16,7 @@ from lungsight.dataset.phantom.canvas import (
     ribbons,
     spline,
 )
-from lungsight.dataset.phantom.person import Body, Pose
+from lungsight.phantom.person import Body, Pose
 
 
 def spine(canvas: Canvas, body: Body, pose: Pose) -> Floats:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lungsight.config import Recipe
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError, ModelError
-from lungsight.evaluation.figures import DiagnosisFigures, MaskFigures, diagnosis_figures, mask_figures
+from lungsight.evaluation.compute import DiagnosisFigures, MaskFigures, diagnosis_figures, mask_figures
 from lungsight.files import write_json, write_text
 from lungsight.metrics import Overlap
 from lungsight.training import load_run, predict, prepare

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.networks.ours import GATE_CLASSES
-from lungsight.training.negatives import films, pictures, slices
+from lungsight.phantom.negatives import films, scenes, slices
+from lungsight.wording import GateClass
 
 Pixels = NDArray[np.uint8]
 
@@ -44,19 +44,19 @@ def _drawn(
     return lambda rng, xray: maker(rng, xray.shape[0])
 
 
-_MAKERS: dict[str, tuple[str, float, Callable[[np.random.Generator, Pixels], Pixels]]] = {
-    "upside down": ("upside down", 0.17, _upside_down),
-    "on its side": ("on its side", 0.08, _on_its_side),
-    "lateral view": ("lateral view", 0.16, _drawn(films.lateral)),
-    "coronal CT": ("CT slice", 0.14, _drawn(slices.coronal)),
-    "axial CT": ("CT slice", 0.07, _drawn(slices.axial)),
-    "part of an X-ray": ("no chest X-ray", 0.10, _part),
-    "other bones": ("no chest X-ray", 0.06, _drawn(films.bones)),
-    "page of text": ("no chest X-ray", 0.03, _drawn(pictures.page)),
-    "photograph": ("no chest X-ray", 0.10, _drawn(pictures.photograph)),
-    "chart": ("no chest X-ray", 0.02, _drawn(pictures.chart)),
-    "pattern": ("no chest X-ray", 0.04, _drawn(pictures.pattern)),
-    "X-ray within a screen": ("no chest X-ray", 0.03, pictures.screen),
+_MAKERS: dict[str, tuple[GateClass, float, Callable[[np.random.Generator, Pixels], Pixels]]] = {
+    "upside down": (GateClass.UPSIDE_DOWN, 0.17, _upside_down),
+    "on its side": (GateClass.ON_ITS_SIDE, 0.08, _on_its_side),
+    "lateral view": (GateClass.LATERAL_VIEW, 0.16, _drawn(films.lateral)),
+    "coronal CT": (GateClass.CT_SLICE, 0.14, _drawn(slices.coronal)),
+    "axial CT": (GateClass.CT_SLICE, 0.07, _drawn(slices.axial)),
+    "part of an X-ray": (GateClass.NOT_A_CHEST_XRAY, 0.10, _part),
+    "other bones": (GateClass.NOT_A_CHEST_XRAY, 0.06, _drawn(films.bones)),
+    "page of text": (GateClass.NOT_A_CHEST_XRAY, 0.03, _drawn(scenes.page)),
+    "photograph": (GateClass.NOT_A_CHEST_XRAY, 0.10, _drawn(scenes.photograph)),
+    "chart": (GateClass.NOT_A_CHEST_XRAY, 0.02, _drawn(scenes.chart)),
+    "pattern": (GateClass.NOT_A_CHEST_XRAY, 0.04, _drawn(scenes.pattern)),
+    "X-ray within a screen": (GateClass.NOT_A_CHEST_XRAY, 0.03, scenes.screen),
 }
 
 KINDS = tuple(_MAKERS)
@@ -66,8 +66,8 @@ SHARES = np.array([share for _, share, _ in _MAKERS.values()])
 
 
 def label(kind: str) -> int:
-    """Place in `GATE_CLASSES` of a kind of picture."""
-    return GATE_CLASSES.index(_MAKERS[kind][0])
+    """Place in `GateClass` of a kind of picture."""
+    return list(GateClass).index(_MAKERS[kind][0])
 
 
 def draw(kind: str, xray: Pixels, rng: np.random.Generator) -> Pixels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lungsight.report import paper
+from lungsight.paper import reference as paper
 from lungsight.report.content import ComparisonRow, DiagnosisResult, Measure, Reproduction, Run
 from lungsight.report.tables import Cell, Table
 

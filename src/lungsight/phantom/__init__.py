@@ -4,10 +4,10 @@ Two made-up hospitals and several findings: how far the hospital gives the findi
 shortcut can be planted and found. Only NumPy and OpenCV; no real image went into it.
 """
 
-from lungsight.dataset.phantom.collection import write_phantoms
-from lungsight.dataset.phantom.disease import FINDINGS
-from lungsight.dataset.phantom.drawing import Phantom, draw
-from lungsight.dataset.phantom.film import HOSPITALS
-from lungsight.dataset.phantom.person import Body
+from lungsight.phantom.collection import write_phantoms
+from lungsight.phantom.disease import FINDINGS
+from lungsight.phantom.drawing import Phantom, draw
+from lungsight.phantom.film import HOSPITALS
+from lungsight.phantom.person import Body
 
 __all__ = ["FINDINGS", "HOSPITALS", "Body", "Phantom", "draw", "write_phantoms"]

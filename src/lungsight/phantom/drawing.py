@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.dataset.phantom.anatomy import draw_chest
-from lungsight.dataset.phantom.disease import FINDINGS, opacity
-from lungsight.dataset.phantom.film import HOSPITALS, devices, expose, finish
-from lungsight.dataset.phantom.person import Body, Pose
 from lungsight.errors import DataError
+from lungsight.phantom.anatomy import draw_chest
+from lungsight.phantom.disease import FINDINGS, opacity
+from lungsight.phantom.film import HOSPITALS, devices, expose, finish
+from lungsight.phantom.person import Body, Pose
 
 
 @dataclass(frozen=True, slots=True)

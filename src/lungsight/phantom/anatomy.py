@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.dataset.phantom.bones import ribs, shoulders, spine
-from lungsight.dataset.phantom.canvas import (
+from lungsight.phantom.bones import ribs, shoulders, spine
+from lungsight.phantom.canvas import (
     SIDES,
     Canvas,
     Floats,
@@ -25,7 +25,7 @@ from lungsight.dataset.phantom.canvas import (
     ribbons,
     spline,
 )
-from lungsight.dataset.phantom.person import Body, Pose
+from lungsight.phantom.person import Body, Pose
 
 TRUNK = 1.55  # soft tissue, front to back
 AIR = 1.0  # what the lungs take away from it where they are deepest

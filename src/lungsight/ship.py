@@ -12,7 +12,7 @@ from torch import nn
 from lungsight.config import Recipe, to_toml
 from lungsight.errors import ModelError
 from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
-from lungsight.evaluation.run import load_metrics
+from lungsight.evaluation.evaluate import load_metrics
 from lungsight.metrics import logit
 from lungsight.model import Calibration, Card, InputSettings, Model, Preprocessing, TrainedOn, save
 from lungsight.networks import GATE_CLASSES, LungsCNN, LungsEnsemble

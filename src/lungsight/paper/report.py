@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from lungsight.files import write_json, write_text
-from lungsight.report import architecture, figures, paper, pictures
+from lungsight.paper import architecture
+from lungsight.paper import reference as paper
+from lungsight.paper.tables import duration, runs_of, tables_of
+from lungsight.report import charts as figures
+from lungsight.report import image_tiles as pictures
 from lungsight.report.content import (
     Measure,
     Reproduction,
     Run,
 )
 from lungsight.report.page import Block, Page
-from lungsight.report.reproduction_tables import duration, runs_of, tables_of
 from lungsight.report.tables import Cell, Table, show
 
 

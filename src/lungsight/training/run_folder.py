@@ -12,10 +12,10 @@ from torch import nn
 
 from lungsight import provenance
 from lungsight.config import Recipe, to_toml
+from lungsight.dataset.split import Indices, Split
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ModelError
 from lungsight.files import write_bytes, write_json, write_text
-from lungsight.split import Indices, Split
 
 
 @dataclass(frozen=True)

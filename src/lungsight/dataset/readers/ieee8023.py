@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lungsight.dataset.manifest import inside, number, read_table
+from lungsight.dataset.readers.manifest import inside, number, read_table
 from lungsight.dataset.table import Dataset, Excluded, Row, is_covid
 from lungsight.errors import DataError
 
@@ -68,7 +68,7 @@ def read_metadata(path: Path, *, columns: Mapping[str, str] | None = None) -> Da
             image = _find(path.parent, record.get("folder", "").strip(), name)
         except DataError as error:
             excluded.append(
-                Excluded(name or f"line {line}", f"line {line}: {error.what}", covid, broken=True)
+                Excluded(name or f"line {line}", f"line {line}: {error.message}", covid, broken=True)
             )
             continue
         patient = cell["patient"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.dataset.phantom.canvas import (
+from lungsight.phantom.canvas import (
     Canvas,
     Floats,
     Points,

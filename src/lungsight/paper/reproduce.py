@@ -16,10 +16,10 @@ from lungsight.config import Recipe, load_recipe
 from lungsight.dataset import Dataset, describe
 from lungsight.evaluation import Evaluation, evaluate_run
 from lungsight.files import write_json
+from lungsight.paper import fill
+from lungsight.paper.budget import Plan, Sizes, make_plan
+from lungsight.paper.report import write_reproduction
 from lungsight.report.content import Budget, Reproduction
-from lungsight.report.reproduction import write_reproduction
-from lungsight.reproduce import fill
-from lungsight.reproduce.plan import Plan, Sizes, make_plan
 from lungsight.training import Run, make_split, prepare, train
 from lungsight.training.module import Listener
 

@@ -16,23 +16,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lungsight.config import Recipe, load_recipe
-from lungsight.dataset.pixels import load_arrays
+from lungsight.dataset.cache import load_arrays
+from lungsight.dataset.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError, OutputError
 from lungsight.files import write_json
 from lungsight.networks import GATE_CLASSES, Mirrored
 from lungsight.networks import check as check_network
-from lungsight.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
-from lungsight.training.batches import Batches, Examples, to_input, view
-from lungsight.training.folder import (
-    Run,
-    finished,
-    save_weights,
-    split_table,
-    stored_split,
-    write_history,
-    write_start,
-)
+from lungsight.training.data import Batches, Examples, to_input, view
 from lungsight.training.module import (
     Checkpoints,
     Feed,
@@ -43,6 +34,15 @@ from lungsight.training.module import (
     input_size,
     make_network,
     read_checkpoint,
+)
+from lungsight.training.run_folder import (
+    Run,
+    finished,
+    save_weights,
+    split_table,
+    stored_split,
+    write_history,
+    write_start,
 )
 
 CHECKPOINTS = "checkpoints"
@@ -241,7 +241,7 @@ def train(
     except OSError as error:
         raise _cannot_write(folder, (error.strerror or str(error)).lower()) from error
     except OutputError as error:
-        raise _cannot_write(folder, error.what.partition(": ")[2]) from error
+        raise _cannot_write(folder, error.message.partition(": ")[2]) from error
     except SystemExit as error:
         # Lightning answers Ctrl-C by ending the program and ignoring the next one.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lungsight.dataset.phantom.anatomy import lung_outline
-from lungsight.dataset.phantom.canvas import (
+from lungsight.phantom.anatomy import lung_outline
+from lungsight.phantom.canvas import (
     SIDES,
     Canvas,
     Floats,
@@ -18,8 +18,8 @@ from lungsight.dataset.phantom.canvas import (
     ribbons,
     spline,
 )
-from lungsight.dataset.phantom.person import Body, Pose
-from lungsight.training.negatives.films import Pixels, canvas
+from lungsight.phantom.negatives.films import Pixels, canvas
+from lungsight.phantom.person import Body, Pose
 
 AIR, LUNG, FAT, MUSCLE, BONE = -1000.0, -860.0, -100.0, 50.0, 500.0
 

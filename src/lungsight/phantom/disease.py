@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lungsight.dataset.phantom.anatomy import AIR, Chest
-from lungsight.dataset.phantom.canvas import Floats, clouds
+from lungsight.phantom.anatomy import AIR, Chest
+from lungsight.phantom.canvas import Floats, clouds
 
 FINDINGS = ("normal", "COVID-19", "bacterial pneumonia", "viral pneumonia")
 

@@ -121,7 +121,7 @@ def read_darwin(path: Path) -> Dataset:
             found = _entry(identity, annotation, images)
         except DataError as error:
             first_error = first_error or error
-            excluded.append(Excluded(identity, error.what, broken=True))
+            excluded.append(Excluded(identity, error.message, broken=True))
             continue
         if isinstance(found, Row):
             rows.append(found)
@@ -354,7 +354,7 @@ def _root(folder: Path) -> Path:
 
 
 def _header_size(image: Path) -> tuple[int, int]:
-    from lungsight.dataset.pixels import image_shape
+    from lungsight.dataset.cache import image_shape
 
     return image_shape(image)
 

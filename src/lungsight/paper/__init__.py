@@ -1,5 +1,5 @@
 """The whole experiment of the paper in one call. Needs `lungsight[train]`."""
 
-from lungsight.reproduce.run import reproduce
+from lungsight.paper.reproduce import reproduce
 
 __all__ = ["reproduce"]

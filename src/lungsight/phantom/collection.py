@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lungsight.dataset.phantom.drawing import draw
-from lungsight.dataset.phantom.person import Body
 from lungsight.dataset.read import read_dataset
 from lungsight.dataset.table import Dataset
 from lungsight.errors import DataError
 from lungsight.files import write_bytes, write_text
+from lungsight.phantom.drawing import draw
+from lungsight.phantom.person import Body
 
 COLUMNS = (
     *("id", "image", "mask", "source", "original_filename", "patient"),

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from lungsight.config import DataSettings, load_recipe
 from lungsight.dataset import Dataset, Description
+from lungsight.dataset.split import Split
 from lungsight.evaluation import DiagnosisFigures, Evaluation, MaskFigures
+from lungsight.paper.budget import Plan
+from lungsight.paper.layers import architecture
 from lungsight.preprocess import Edges
 from lungsight.report.content import (
     Architecture,
@@ -26,14 +29,11 @@ from lungsight.report.content import (
     SegmentationResult,
 )
 from lungsight.report.content import Run as RunContent
-from lungsight.reproduce.layers import architecture
-from lungsight.reproduce.plan import Plan
-from lungsight.split import Split
 from lungsight.training import Run
-from lungsight.training.batches import Examples
+from lungsight.training.data import Examples
 
 if TYPE_CHECKING:
-    from lungsight.reproduce.run import Finished
+    from lungsight.paper.reproduce import Finished
 
 TITLES = {
     "paper-segmentation": "Lung segmentation",
@@ -313,7 +313,7 @@ def _run(finished: Finished, train: int) -> RunContent:
 
 
 def _training_images(run: Run) -> int:
-    from lungsight.evaluation.run import read_split
+    from lungsight.evaluation.evaluate import read_split
 
     return sum(part == "train" for part in read_split(run.folder).values())
 

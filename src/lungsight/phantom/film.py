@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.dataset.phantom.anatomy import Chest
-from lungsight.dataset.phantom.canvas import Floats, Points, blur, moved, oval, ribbon, spline
+from lungsight.phantom.anatomy import Chest
+from lungsight.phantom.canvas import Floats, Points, blur, moved, oval, ribbon, spline
 
 
 @dataclass(frozen=True, slots=True)

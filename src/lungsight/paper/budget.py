@@ -12,9 +12,9 @@ import torch
 
 from lungsight.config import Recipe, load_recipe
 from lungsight.files import write_json
-from lungsight.training.batches import Batches, Examples
-from lungsight.training.loop import precision
+from lungsight.training.data import Batches, Examples
 from lungsight.training.module import TrainingModule
+from lungsight.training.train import precision
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 NARROW_RATE, NARROW_SCHEDULE = 1e-3, "cosine"

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from lungsight.config import DataSettings, Recipe
-from lungsight.dataset.phantom import HOSPITALS
-from lungsight.dataset.phantom import draw as draw_phantom
+from lungsight.phantom import HOSPITALS, negatives
+from lungsight.phantom import draw as draw_phantom
 from lungsight.preprocess import Edges, dilate, keep_only, lungs_only, resize_image, to_bytes
-from lungsight.training import augment, negatives
+from lungsight.training import augment
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def read_manifest(path: Path, *, columns: Mapping[str, str] | None = None) -> Da
             covid = _covid(cell.get("covid", ""), covid)
             rows.append(_row(identity, cell, covid, path.parent))
         except DataError as error:
-            reason = f"line {line}: {error.where + ': ' if error.where else ''}{error.what}"
+            reason = f"line {line}: {error.where + ': ' if error.where else ''}{error.message}"
             excluded.append(Excluded(identity, reason, covid, broken=True))
     check_ids([row.id for row in rows] + [item.id for item in excluded], path)
     return Dataset(path.parent, "manifest", tuple(rows), tuple(excluded))
