@@ -65,7 +65,7 @@ def measure(recipe: Recipe, dataset: Dataset, out: Path) -> tuple[float, float]:
     """Training images a second (validation and checkpoints included), and the share of time spent waiting."""
     run = train(recipe, dataset, out)
     images = len(make_split(dataset, recipe).train) * len(run.history)
-    return images / run.seconds, run.waiting_share
+    return images / run.seconds, run.data_wait_fraction
 
 
 def parse() -> argparse.Namespace:

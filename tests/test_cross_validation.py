@@ -12,7 +12,7 @@ import pytest
 
 from command import lungsight
 from lungsight.dataset import read_dataset
-from lungsight.evaluation.predictions import learned_from
+from lungsight.evaluation.predictions import trained_on
 from lungsight.model import Bundle, load
 from small_runs import phantoms
 
@@ -105,9 +105,9 @@ def test_whoever_judges_it_on_what_it_learned_from_is_told(done: tuple[Path, Pat
     data.rename(moved)
     try:
         same, other = read_dataset(moved), table.where(lambda row: row.id > table.rows[30].id)
-        assert learned_from(bundle, same) == ["diagnosis"], "by its fingerprint"
-        assert learned_from(bundle, other) == ["diagnosis"], "by its name"
+        assert trained_on(bundle, same) == ["diagnosis"], "by its fingerprint"
+        assert trained_on(bundle, other) == ["diagnosis"], "by its name"
         rest = dataclasses.replace(other, root=moved)
-        assert learned_from(bundle, rest) == []
+        assert trained_on(bundle, rest) == []
     finally:
         moved.rename(data)

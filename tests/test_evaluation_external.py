@@ -15,7 +15,7 @@ from small_runs import without_patients, write_table
 
 pytest.importorskip("lightning")
 from lungsight.evaluation.assess import assess, compare
-from lungsight.evaluation.predictions import Predicted, read_masks, read_probabilities
+from lungsight.evaluation.predictions import Predictions, read_masks, read_probabilities
 from lungsight.evaluation.subgroups import age_band, subgroups
 
 pytestmark = pytest.mark.usefixtures("few_replicates")
@@ -175,10 +175,10 @@ class TestSubgroups:
 
 
 class TestCompare:
-    def model(self, table: Dataset, noise: float, seed: int, name: str) -> Predicted:
+    def model(self, table: Dataset, noise: float, seed: int, name: str) -> Predictions:
         rng = np.random.default_rng(seed)
         values = np.array([0.7 if row.covid else 0.3 for row in table]) + rng.normal(0, noise, len(table))
-        return Predicted(name, "all", table.rows, np.clip(values, 0, 1))
+        return Predictions(name, "all", table.rows, np.clip(values, 0, 1))
 
     def test_the_better_score_wins_and_itself_is_no_different(self, tmp_path: Path) -> None:
         table = write_table(tmp_path / "data", [True, False] * 30)
@@ -190,11 +190,11 @@ class TestCompare:
 
     def test_only_the_shared_images_count_and_none_is_an_error(self, table: Dataset) -> None:
         one = self.model(table, 0.3, 0, "one")
-        half = Predicted(
+        half = Predictions(
             "half", "all", table.rows[:12], one.probability[:12] if one.probability is not None else None
         )
         assert compare(one, half).images == 12
-        stranger = Predicted("stranger", "all", (), np.empty(0))
+        stranger = Predictions("stranger", "all", (), np.empty(0))
         with pytest.raises(DataError, match="cannot be compared"):
             compare(one, stranger)
 

@@ -17,7 +17,7 @@ from lungsight.inference import Failure, Lungsight, Result, load_model, plausibi
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference.classifier import decide, prepare
 from lungsight.model import Calibration, InputSettings, save
-from lungsight.preprocess import Frame, lungs_only, resize_image
+from lungsight.preprocess import Frame, crop_to_lungs, resize_image
 from lungsight.xray import XRay, read_xray
 from tiny_networks import (
     SIZE,
@@ -93,7 +93,7 @@ def test_the_probability_is_the_networks_by_hand(model: Lungsight) -> None:
     mask = cv2.blur(small.astype(np.float32) / 255, (3, 3), borderType=cv2.BORDER_CONSTANT) < 0.5
     # The drawn border is bright, the average pool counts its zero padding: only the inside is compared.
     mask[[0, -1]] = mask[:, [0, -1]] = False
-    seen = lungs_only(small, mask, (32, 32), grow=0.02)
+    seen = crop_to_lungs(small, mask, (32, 32), grow=0.02)
     assert seen is not None
     logit = 8 * (float(seen.mean()) - 0.5)
     assert result.probability == pytest.approx(1 / (1 + np.exp(-(1.5 * logit + 0.1))), abs=2e-3)

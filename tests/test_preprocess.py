@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from lungsight.preprocess import (
     Edges,
     Frame,
+    apply_mask,
     binarise,
     bounding_box,
+    crop_to_lungs,
     dilate,
-    keep_only,
-    lungs_only,
     resize_image,
     resize_mask,
-    to_bytes,
+    to_uint8,
     to_unit,
 )
 
@@ -57,9 +57,9 @@ def test_units() -> None:
     every = np.arange(256, dtype=np.uint8).reshape(16, 16)
     assert to_unit(every).dtype == np.float32
     assert (to_unit(every).min(), to_unit(every).max()) == (0, 1)
-    assert (to_bytes(to_unit(every)) == every).all()
-    assert to_bytes(np.array([[-0.2, 1.7]], np.float32)).tolist() == [[0, 255]]
-    assert to_bytes(every) is every
+    assert (to_uint8(to_unit(every)) == every).all()
+    assert to_uint8(np.array([[-0.2, 1.7]], np.float32)).tolist() == [[0, 255]]
+    assert to_uint8(every) is every
 
 
 @settings(deadline=None, max_examples=60)
@@ -117,7 +117,7 @@ def test_growth_is_a_share_of_the_longer_side() -> None:
 
 def test_keep_only() -> None:
     pixels = np.full((2, 2), 7, np.uint8)
-    kept = keep_only(pixels, np.array([[True, False], [False, True]]), fill=3)
+    kept = apply_mask(pixels, np.array([[True, False], [False, True]]), fill=3)
     assert kept.tolist() == [[7, 3], [3, 7]]
     assert kept.dtype == np.uint8
 
@@ -129,7 +129,7 @@ def test_the_lungs_alone_show_nothing_else() -> None:
     image = rng.integers(60, 120, (80, 60), dtype=np.uint8)
     elsewhere = image.copy()
     elsewhere[~mask] = rng.integers(0, 256, (~mask).sum())
-    first, second = (lungs_only(part, mask, (40, 20), grow=0) for part in (image, elsewhere))
+    first, second = (crop_to_lungs(part, mask, (40, 20), grow=0) for part in (image, elsewhere))
     assert first is not None
     assert second is not None
     assert (first == second).all()
@@ -141,7 +141,7 @@ def test_the_lungs_alone_do_not_show_the_exposure() -> None:
     rows, columns = np.indices((80, 60))
     image = ((np.sin(rows / 9) + np.cos(columns / 7) + 2) / 4).astype(np.float32)
     mask = (rows - 40) ** 2 + (columns - 30) ** 2 < 400
-    first, second = (lungs_only(part, mask, (48, 48)) for part in (image, image * 0.4 + 0.3))
+    first, second = (crop_to_lungs(part, mask, (48, 48)) for part in (image, image * 0.4 + 0.3))
     assert first is not None
     assert second is not None
     assert np.abs(first - second).max() < 1e-5
@@ -149,7 +149,7 @@ def test_the_lungs_alone_do_not_show_the_exposure() -> None:
 
 def test_no_lungs_is_none_and_flat_lungs_are_finite() -> None:
     image = np.full((30, 30), 0.5, np.float32)
-    assert lungs_only(image, np.zeros((30, 30), bool), (16, 16)) is None
-    flat = lungs_only(image, np.ones((30, 30), bool), (16, 16))
+    assert crop_to_lungs(image, np.zeros((30, 30), bool), (16, 16)) is None
+    flat = crop_to_lungs(image, np.ones((30, 30), bool), (16, 16))
     assert flat is not None
     assert np.isfinite(flat).all()

@@ -205,7 +205,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> None:
         return float(scale * recipe.network.width**2)
 
     monkeypatch.setattr(planning, "seconds_per_image", cost)
-    monkeypatch.setattr(planning, "living_seed", lambda recipe, *_: recipe.training.seed)
+    monkeypatch.setattr(planning, "first_live_seed", lambda recipe, *_: recipe.training.seed)
 
 
 def test_without_a_budget_it_is_the_papers_own_protocol(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_plan_on_disk_is_kept_for_the_same_question_only(tmp_path: Path) -> No
 def test_a_seed_with_which_the_network_dies_is_replaced_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "living_seed", lambda recipe, *_: recipe.training.seed + 3)
+    monkeypatch.setattr(planning, "first_live_seed", lambda recipe, *_: recipe.training.seed + 3)
     found = plan(tmp_path / "p.json", 60, seed=5)
     assert (
         found.recipe("paper-segmentation").training.seed == found.recipe("paper-diagnosis").training.seed == 8

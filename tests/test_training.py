@@ -264,7 +264,7 @@ def test_a_run_folder_tells_what_it_is(dataset: Dataset, whole: dict[str, Path])
     rows = {row.id: row for row in dataset}
     assert {part for name, part in parts.items() if not rows[name].covid} == {"train"}
     assert sum(part == "validation" for part in parts.values()) == facts["split"]["validation"] > 0
-    assert 0 <= json.loads((folder / "training.json").read_text())["waiting_share"] < 1
+    assert 0 <= json.loads((folder / "training.json").read_text())["data_wait_fraction"] < 1
 
 
 def test_training_learns(dataset: Dataset, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_predicted_masks_need_a_lung_run_of_that_size(dataset: Dataset, whole: d
 def test_masks_of_a_lung_run_replace_the_tables_own(dataset: Dataset, whole: dict[str, Path]) -> None:
     recipe = load_recipe("paper-diagnosis-lungs").with_settings(**SMALL, **{"data.crop": [0, 0, 0, 0]})
     _, own, _ = prepare(dataset, recipe)
-    _, predicted, _ = prepare(dataset, recipe, masks_from=whole["the paper's lungs"])
+    _, predicted, _ = prepare(dataset, recipe, mask_run=whole["the paper's lungs"])
     assert not np.array_equal(own.inputs, predicted.inputs)
     images = prepare(dataset, small("the paper's lungs"))[1].inputs
     masks = predict_masks(whole["the paper's lungs"], images)

@@ -93,7 +93,7 @@ def predict(
     engine = model if isinstance(model, Lungsight) else load_model(model)
     paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     folder = Path(out)
-    _settle(folder, engine, labels, resume)
+    _check_run_settings(folder, engine, labels, resume)
     with ResultsTable(folder / TABLE, resume=resume) as table:
         run = _Run(folder, table, paths, recursive, labels, overlays, listener)
         try:
@@ -206,7 +206,7 @@ def _row(one: Result | Failure) -> ResultRow:
     return ResultRow(**values)
 
 
-def _settle(folder: Path, engine: Lungsight, labels: bool, resume: bool) -> None:
+def _check_run_settings(folder: Path, engine: Lungsight, labels: bool, resume: bool) -> None:
     """Note with what the results are made; refuse to mix two ways in one folder."""
     import json
 

@@ -30,7 +30,7 @@ from lungsight.preprocess import (
     dilate,
     resize_image,
     resize_mask,
-    to_bytes,
+    to_uint8,
     to_unit,
 )
 
@@ -187,7 +187,7 @@ def heat_picture(pixels: Gray, found: Explanation, *, strength: float = 0.7) -> 
     peak = float(np.abs(values).max()) or 1.0
     opacity = (np.abs(values) / np.float32(peak) * np.float32(strength))[..., None]
     colour = np.where((values > 0)[..., None], *(np.asarray(side, np.float32) for side in (RAISED, LOWERED)))
-    grey = cv2.cvtColor(to_bytes(pixels), cv2.COLOR_GRAY2RGB).astype(np.float32)
+    grey = cv2.cvtColor(to_uint8(pixels), cv2.COLOR_GRAY2RGB).astype(np.float32)
     return np.asarray(grey + (colour - grey) * opacity, np.uint8)
 
 

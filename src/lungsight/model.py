@@ -43,7 +43,7 @@ class InputSettings:
     size: tuple[int, int]
     """(h, w) of the input."""
     preprocessing: Preprocessing = "squash"
-    """squash: the whole image; masked: 0 outside the lungs; lungs-only: `preprocess.lungs_only`."""
+    """squash: the whole image; masked: 0 outside the lungs; lungs-only: `preprocess.crop_to_lungs`."""
     working: tuple[int, int] | None = None
     """(h, w) to which the image is squashed before the steps that follow; None: `size`."""
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)

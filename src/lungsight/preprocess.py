@@ -110,7 +110,7 @@ def to_unit(pixels: Gray) -> NDArray[np.float32]:
     return np.asarray(pixels, np.float32)
 
 
-def to_bytes(pixels: Gray) -> NDArray[np.uint8]:
+def to_uint8(pixels: Gray) -> NDArray[np.uint8]:
     """`float32` [0, 1] or `uint8` -> `uint8` [0, 255]."""
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
@@ -134,12 +134,12 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def keep_only(pixels: Gray, mask: NDArray[np.bool_], fill: float = 0.0) -> Gray:
+def apply_mask(pixels: Gray, mask: NDArray[np.bool_], fill: float = 0.0) -> Gray:
     """Pixels (H, W) where `mask`, `fill` (in the units of `pixels`) elsewhere."""
     return np.where(mask, pixels, np.asarray(fill, pixels.dtype))
 
 
-def lungs_only(
+def crop_to_lungs(
     pixels: Gray, mask: NDArray[np.bool_], size: tuple[int, int], *, grow: float = 0.02
 ) -> NDArray[np.float32] | None:
     """What the diagnosis network sees: the lungs alone, cut to their box, with grey levels of their own.
@@ -166,4 +166,4 @@ def lungs_only(
     part = to_unit(pixels[top:bottom, left:right])
     low, high = np.percentile(part[inside], (1, 99))
     part = np.clip((part - low) / max(float(high - low), 1e-3), 0, 1)
-    return to_unit(resize_image(keep_only(part.astype(np.float32), inside), size))
+    return to_unit(resize_image(apply_mask(part.astype(np.float32), inside), size))

@@ -97,7 +97,7 @@ def audit(
     *,
     settings: Settings = FULL,
     part: str | None = None,
-    masks_from: Path | None = None,
+    mask_run: Path | None = None,
     cache: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
     command: str = "",
@@ -110,7 +110,7 @@ def audit(
         out: stages are kept in its folder `stages`; the same call goes on where it was stopped.
         settings: `FULL` or `QUICK`.
         part: of the run's split; None: what was held out.
-        masks_from: a lung run whose masks the audited run is given.
+        mask_run: a lung run whose masks the audited run is given.
         progress: called as the stages go on.
         command: what a reader types to get the same.
 
@@ -124,14 +124,14 @@ def audit(
         target,
         dataset,
         part=part,
-        masks_from=masks_from,
+        mask_run=mask_run,
         cache=cache,
         progress=lambda done, total: progress("images", done, total),
     )
     key = {"model": opened.identity, "data": opened.dataset.fingerprint(), "settings": encode(settings)}
     folder = Path(out) / "stages"
 
-    def stage(kind: type[T], name: str, make: Callable[[stages.Tick], T]) -> T:
+    def stage(kind: type[T], name: str, make: Callable[[stages.ProgressCallback], T]) -> T:
         path = folder / f"{name}.json"
         stored = _stored(kind, path, key)
         if stored is None:
@@ -140,7 +140,7 @@ def audit(
         progress(name, 1, 1)
         return stored
 
-    def make_baseline(tick: stages.Tick) -> _Baseline:
+    def make_baseline(tick: stages.ProgressCallback) -> _Baseline:
         score, values = stages.baseline(opened, settings, tick)
         return _Baseline(score, tuple(values.tolist()))
 

@@ -25,7 +25,7 @@ Fit = Callable[[NDArray[Any], NDArray[np.bool_], NDArray[Any], int], NDArray[np.
 """Training inputs, their labels, test inputs and a seed -> scores of the test inputs.
 
 Images are (N, h, w) uint8, features (N, K) float32."""
-Tick = Callable[[], None]
+ProgressCallback = Callable[[], None]
 
 
 class ProbeNetwork(nn.Sequential):
@@ -121,7 +121,7 @@ def out_of_fold(
     labels: NDArray[np.bool_],
     folds: Sequence[Indices],
     seed: int,
-    tick: Tick = lambda: None,
+    tick: ProgressCallback = lambda: None,
 ) -> NDArray[np.float64]:
     """Scores (N,) in [0, 1] of each image by a model that saw no image of its fold.
 

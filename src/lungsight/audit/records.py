@@ -43,7 +43,7 @@ class Score:
 
     Attributes:
         source_alone: AUROC of a rule that knows the source and nothing else.
-        tells_source: AUROC with which the score tells two sources apart among images of one class; None where no
+        source_auroc: AUROC with which the score tells two sources apart among images of one class; None where no
             class comes from two sources.
         tells_source_words: which class and sources.
     """
@@ -57,7 +57,7 @@ class Score:
     same_source: Interval | None
     same_source_images: int
     source_alone: float
-    tells_source: Interval | None
+    source_auroc: Interval | None
     tells_source_words: str
 
 

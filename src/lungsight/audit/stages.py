@@ -27,7 +27,7 @@ from lungsight.metrics import FEW_PATIENTS, Interval, auroc, bootstrap
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Tick = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
 CHUNK = 32
 
@@ -58,7 +58,7 @@ def _ask(target: Target, images: NDArray[np.uint8], masks: Bools, places: NDArra
     return np.concatenate(parts)
 
 
-def baseline(target: Target, settings: Settings, tick: Tick) -> tuple[Score, Floats]:
+def baseline(target: Target, settings: Settings, tick: ProgressCallback) -> tuple[Score, Floats]:
     """The score as it is, and (N,) its values, NaN for images that are not held out or not scored.
 
     Raises:
@@ -91,7 +91,7 @@ def baseline(target: Target, settings: Settings, tick: Tick) -> tuple[Score, Flo
         same_source=same,
         same_source_images=images,
         source_alone=source_alone(target.rows),
-        tells_source=tells,
+        source_auroc=tells,
         tells_source_words=words,
     )
     return facts, values
@@ -138,7 +138,9 @@ def _tells_source(score: Floats, rows: Sequence[Row], settings: Settings) -> tup
     return area(score[places], label, [rows[i] for i in places], settings), words
 
 
-def perturbation(target: Target, values: Floats, settings: Settings, tick: Tick) -> tuple[Perturbed, ...]:
+def perturbation(
+    target: Target, values: Floats, settings: Settings, tick: ProgressCallback
+) -> tuple[Perturbed, ...]:
     """The score on images as they are, after every change of `perturb.CHANGES`, and with another source's outside."""
     scored = np.flatnonzero(np.isfinite(values))
     chosen = scored[probe.thin([target.rows[i] for i in scored], settings.perturbed, settings.seed)]
@@ -234,7 +236,7 @@ def rank_correlation(first: Floats, second: Floats) -> float:
     return float(np.corrcoef(one, two)[0, 1])
 
 
-def retraining(target: Target, settings: Settings, tick: Tick) -> tuple[Probe, ...]:
+def retraining(target: Target, settings: Settings, tick: ProgressCallback) -> tuple[Probe, ...]:
     """A probe network for every view, and logistic regression on thumbnails and grey levels.
 
     Raises:
@@ -281,7 +283,7 @@ def retraining(target: Target, settings: Settings, tick: Tick) -> tuple[Probe, .
     return tuple(found)
 
 
-def source(target: Target, settings: Settings, tick: Tick) -> SourceStage:
+def source(target: Target, settings: Settings, tick: ProgressCallback) -> SourceStage:
     """How well the source is told within one class, and a probe on a source that it was not trained on."""
     why_not: list[str] = []
     tests: list[SourceTest] = []

@@ -16,7 +16,7 @@ from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError, ModelError
 from lungsight.evaluation.crossvalidation import fold_folders
 from lungsight.evaluation.evaluate import choose_part, read_split
-from lungsight.evaluation.predictions import learned_from
+from lungsight.evaluation.predictions import trained_on
 from lungsight.inference import Failure, load_model
 from lungsight.training import load_run, predict, predict_masks
 from lungsight.training.data import view
@@ -69,7 +69,7 @@ def load_target(
     dataset: Dataset,
     *,
     part: str | None = None,
-    masks_from: Path | None = None,
+    mask_run: Path | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Target:
@@ -79,7 +79,7 @@ def load_target(
         target: a run's folder, a cross-validated folder, a folder of ONNX networks, or 'shipped'.
         part: of the run's split; None: test, or validation where there is no test part, or all images where the
             table is not the run's.
-        masks_from: a lung run whose masks the audited run is given instead of the table's.
+        mask_run: a lung run whose masks the audited run is given instead of the table's.
 
     Raises:
         ModelError: there is no finished run or no network, or it gives no COVID-19 score.
@@ -99,7 +99,7 @@ def load_target(
     if str(target) == "shipped":
         return _bundle(None, usable, cache, progress)
     if (folder / "config.toml").is_file():
-        return _run(folder, usable, part, masks_from, cache, progress)
+        return _run(folder, usable, part, mask_run, cache, progress)
     if any(folder.glob("*.onnx")):
         return _bundle(folder, usable, cache, progress)
     raise ModelError(
@@ -113,7 +113,7 @@ def _run(
     folder: Path,
     usable: Dataset,
     part: str | None,
-    masks_from: Path | None,
+    mask_run: Path | None,
     cache: Path | None,
     progress: Progress | None,
 ) -> Target:
@@ -149,8 +149,8 @@ def _run(
     def score(
         images: NDArray[np.uint8], masks: NDArray[np.bool_], places: NDArray[np.intp]
     ) -> NDArray[np.float64]:
-        if masks_from is not None and recipe.data.view != "whole":
-            masks = predict_masks(masks_from, images)
+        if mask_run is not None and recipe.data.view != "whole":
+            masks = predict_masks(mask_run, images)
         inputs = view(images, masks, recipe.data)
         found = np.empty(len(images))
         for number in np.unique(tested_by[places]):
@@ -160,7 +160,7 @@ def _run(
 
     return Target(
         name=f"the run {folder.name} ({recipe.name})",
-        identity=_digest([run / "weights.safetensors" for run in runs], masks_from, name),
+        identity=_digest([run / "weights.safetensors" for run in runs], mask_run, name),
         dataset=_kept(usable, arrays),
         images=arrays.images,
         masks=arrays.masks,
@@ -183,7 +183,7 @@ def _bundle(folder: Path | None, usable: Dataset, cache: Path | None, progress: 
         raise ModelError(
             "give no COVID-19 score", where=folder or "the shipped networks", hint="Audit a diagnosis run"
         )
-    seen = learned_from(engine.bundle, usable)
+    seen = trained_on(engine.bundle, usable)
     arrays = load_arrays(usable, SIZE, cache_dir=cache, progress=progress)
 
     def score(
@@ -220,8 +220,8 @@ def _kept(usable: Dataset, arrays: Arrays) -> Dataset:
     return dataclasses.replace(usable, rows=arrays.rows)
 
 
-def _digest(weights: list[Path], masks_from: Path | None, part: str) -> str:
+def _digest(weights: list[Path], mask_run: Path | None, part: str) -> str:
     digest = hashlib.sha256(part.encode())
-    for path in [*weights, *([masks_from / "weights.safetensors"] if masks_from else [])]:
+    for path in [*weights, *([mask_run / "weights.safetensors"] if mask_run else [])]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

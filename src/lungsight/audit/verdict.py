@@ -120,10 +120,10 @@ def _follows(follows: Interval | None) -> Sign:
 
 def _tells_source(score: Score) -> Sign:
     rule = "The score tells two sources apart among images of one class, and the source gives the class away"
-    if score.tells_source is None:
+    if score.source_auroc is None:
         return Sign("S3", rule, None, score.tells_source_words)
-    holds = _above(score.tells_source, CLEAR) and score.source_alone > CLEAR
-    return Sign("S3", rule, holds, f"AUROC {score.tells_source} ({score.tells_source_words})")
+    holds = _above(score.source_auroc, CLEAR) and score.source_alone > CLEAR
+    return Sign("S3", rule, holds, f"AUROC {score.source_auroc} ({score.tells_source_words})")
 
 
 def _lower_within(score: Score) -> Sign:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.preprocess import bounding_box, dilate, keep_only, resize_image
+from lungsight.preprocess import apply_mask, bounding_box, dilate, resize_image
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -33,7 +33,7 @@ def whole(image: Image, mask: Mask) -> Image:
 
 def border_only(image: Image, mask: Mask) -> Image:
     """The outer 12 % of each side; where a lung reaches into it, that is black too."""
-    return _bytes(keep_only(image, border((image.shape[0], image.shape[1])) & ~dilate(mask, GROW)))
+    return _bytes(apply_mask(image, border((image.shape[0], image.shape[1])) & ~dilate(mask, GROW)))
 
 
 def outside_only(image: Image, mask: Mask) -> Image:
@@ -42,17 +42,17 @@ def outside_only(image: Image, mask: Mask) -> Image:
     if box := bounding_box(dilate(mask, GROW)):
         top, left, bottom, right = box
         kept[top:bottom, left:right] = False
-    return _bytes(keep_only(image, kept))
+    return _bytes(apply_mask(image, kept))
 
 
 def lungs_only(image: Image, mask: Mask) -> Image:
     """The lungs where they are, black around them."""
-    return _bytes(keep_only(image, dilate(mask, GROW)))
+    return _bytes(apply_mask(image, dilate(mask, GROW)))
 
 
 def lungs_black(image: Image, mask: Mask) -> Image:
     """The image with black lungs; their outline can still be seen."""
-    return _bytes(keep_only(image, ~dilate(mask, GROW)))
+    return _bytes(apply_mask(image, ~dilate(mask, GROW)))
 
 
 VIEWS: dict[str, tuple[str, Callable[[Image, Mask], Image]]] = {

@@ -63,7 +63,7 @@ def audit(
             folder,
             settings=dataclasses.replace(QUICK if quick else FULL, seed=seed),
             part=part,
-            masks_from=masks,
+            mask_run=masks,
             cache=cache,
             progress=progress,
             command=command_line(),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lungsight.dataset import Dataset
     from lungsight.evaluation import GateFigures
     from lungsight.evaluation.assess import Assessment
-    from lungsight.evaluation.predictions import Predicted
+    from lungsight.evaluation.predictions import Predictions
     from lungsight.metrics import Interval
 
 
@@ -96,11 +96,11 @@ def evaluate(
         _evaluate_gate(run, dataset, part, threshold, cache)
         return
 
-    def predict(table: Dataset, which: str | None) -> Predicted:
+    def predict(table: Dataset, which: str | None) -> Predictions:
         with progress_bar("Judging") as progress:
             if run is not None:
                 return reading.predict_run(
-                    run, table, part=which, threshold=threshold, masks_from=applied, cache=cache
+                    run, table, part=which, threshold=threshold, mask_run=applied, cache=cache
                 )
             if predictions is not None:
                 return reading.read_probabilities(predictions, table, threshold=threshold)

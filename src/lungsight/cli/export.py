@@ -54,7 +54,7 @@ def cross_validate(
         out,
         listener=Reporter(),
         tell=lambda line: print(line, file=sys.stderr, flush=True),
-        masks_from=masks,
+        mask_run=masks,
         cache=cache,
         command=command_line(),
     )

@@ -128,7 +128,7 @@ def train(
             resume=resume,
             listener=Reporter(),
             minutes=minutes,
-            masks_from=masks,
+            mask_run=masks,
             cache=cache,
             command=command_line(),
         )

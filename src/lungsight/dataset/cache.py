@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError, LungsightError, OutputError
-from lungsight.preprocess import Frame, resize_mask, to_bytes
+from lungsight.preprocess import Frame, resize_mask, to_uint8
 from lungsight.xray import read_xray
 
 Progress = Callable[[int, int], None]
@@ -146,7 +146,7 @@ def check_aspect(image: tuple[int, int], mask: tuple[int, int], where: str) -> N
 def _load(row: Row, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     pixels = read_xray(row.image).pixels
     shape = (int(pixels.shape[0]), int(pixels.shape[1]))
-    image = to_bytes(Frame.whole(shape, size).image(pixels))
+    image = to_uint8(Frame.whole(shape, size).image(pixels))
     if row.mask is None:
         return image, np.zeros(size, bool)
     mask = row.mask.load()

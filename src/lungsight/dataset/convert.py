@@ -17,7 +17,7 @@ from lungsight.dataset.readers.manifest import NAME, write_table
 from lungsight.dataset.table import Dataset, Excluded, Row
 from lungsight.errors import DataError, InputError, OutputError
 from lungsight.files import atomic_write
-from lungsight.preprocess import resize_image, resize_mask, to_bytes
+from lungsight.preprocess import resize_image, resize_mask, to_uint8
 from lungsight.xray import read_xray
 
 
@@ -81,7 +81,7 @@ def _write_row(row: Row, name: str, out: Path, size: tuple[int, int] | None) -> 
         if size is None:
             shutil.copyfile(row.image, temporary)
         else:
-            _save_png(to_bytes(resize_image(pixels, size)), temporary)
+            _save_png(to_uint8(resize_image(pixels, size)), temporary)
     written = None
     if mask is not None:
         written = MaskFile(out / "masks" / f"{name}.png")

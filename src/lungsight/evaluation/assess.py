@@ -19,7 +19,7 @@ from lungsight.evaluation.compute import (
     mask_figures,
     patients_of,
 )
-from lungsight.evaluation.predictions import Predicted
+from lungsight.evaluation.predictions import Predictions
 from lungsight.evaluation.subgroups import Subgroup, subgroups
 from lungsight.metrics import (
     FEW_PATIENTS,
@@ -50,7 +50,7 @@ class Assessment:
         warnings: what a reader must know before the figures.
     """
 
-    predicted: Predicted
+    predicted: Predictions
     masks: MaskFigures | None
     diagnosis: DiagnosisFigures | None
     scored: tuple[Row, ...]
@@ -120,7 +120,7 @@ class Compared:
         return {"first": self.first, "second": self.second, "images": self.images, "tests": tests}
 
 
-def assess(predicted: Predicted, other: Predicted | None = None) -> Assessment:
+def assess(predicted: Predictions, other: Predictions | None = None) -> Assessment:
     """All figures of a model's predictions.
 
     Args:
@@ -159,7 +159,7 @@ def assess(predicted: Predicted, other: Predicted | None = None) -> Assessment:
     )
 
 
-def scorable(predicted: Predicted) -> NDArray[np.intp]:
+def scorable(predicted: Predictions) -> NDArray[np.intp]:
     """Places of the images that have a probability and a known class."""
     if predicted.probability is None:
         return np.empty(0, np.intp)
@@ -190,7 +190,7 @@ def _warnings(rows: tuple[Row, ...], scored: tuple[Row, ...] | None) -> list[str
     return found
 
 
-def compare(first: Predicted, second: Predicted) -> Compared:
+def compare(first: Predictions, second: Predictions) -> Compared:
     """Paired tests over the images that both predicted, first less second.
 
     AUROC by DeLong, AUPRC and Brier score by bootstrap over patients, mean Dice likewise.

@@ -51,7 +51,7 @@ BAND_REPLICATES = 200
 BOUNDARY_FIGURES = ("nsd", "hd95", "assd")
 TOLERANCE = 2 / 256
 """What counts as agreement for NSD, as a share of the image's longer side: about what two readers differ by."""
-GIVEN = 0.95
+REFERENCE_RATE = 0.95
 """Specificity at which sensitivity is given, and the other way round."""
 
 
@@ -210,8 +210,12 @@ def diagnosis_figures(
             "accuracy": lambda score, known: accuracy(score, known, threshold),
             "sensitivity": lambda score, known: confusion(score, known, threshold).sensitivity,
             "specificity": lambda score, known: confusion(score, known, threshold).specificity,
-            "sensitivity_at_95_specificity": lambda s, known: sensitivity_at_specificity(s, known, GIVEN),
-            "specificity_at_95_sensitivity": lambda s, known: specificity_at_sensitivity(s, known, GIVEN),
+            "sensitivity_at_95_specificity": lambda s, known: sensitivity_at_specificity(
+                s, known, REFERENCE_RATE
+            ),
+            "specificity_at_95_sensitivity": lambda s, known: specificity_at_sensitivity(
+                s, known, REFERENCE_RATE
+            ),
             "brier": brier,
             "ece": ece,
         },

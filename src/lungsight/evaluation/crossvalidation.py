@@ -64,7 +64,7 @@ def cross_validate(
     *,
     listener: Listener | None = None,
     tell: Callable[[str], None] = lambda _: None,
-    masks_from: Path | None = None,
+    mask_run: Path | None = None,
     cache: Path | None = None,
     command: str = "",
 ) -> CrossValidation:
@@ -91,11 +91,11 @@ def cross_validate(
             run,
             resume=True,
             listener=listener,
-            masks_from=masks_from,
+            mask_run=mask_run,
             cache=cache,
             command=command,
         )
-        parts.append(_score_fold(run, dataset, fold, masks_from, cache))
+        parts.append(_score_fold(run, dataset, fold, mask_run, cache))
     rows = tuple(row for part in parts for row in part[0])
     folds, logits, probability = (np.concatenate([part[place] for part in parts]) for place in (1, 2, 3))
     truth = np.array([bool(row.covid) for row in rows])
@@ -114,10 +114,10 @@ def cross_validate(
 
 
 def _score_fold(
-    run: Path, dataset: Dataset, fold: int, masks_from: Path | None, cache: Path | None
+    run: Path, dataset: Dataset, fold: int, mask_run: Path | None, cache: Path | None
 ) -> tuple[list[Row], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     recipe, network = load_run(run)
-    kept, examples, _ = prepare(shown(dataset, recipe), recipe, cache=cache, masks_from=masks_from)
+    kept, examples, _ = prepare(shown(dataset, recipe), recipe, cache=cache, mask_run=mask_run)
     of = read_split(run)
     test, validation = (
         np.array([i for i, row in enumerate(kept) if of.get(row.id) == part], np.int64)

@@ -67,7 +67,7 @@ def evaluate_run(
     *,
     part: str | None = None,
     threshold: float | None = None,
-    masks_from: Path | None = None,
+    mask_run: Path | None = None,
     cache: Path | None = None,
     write: bool = True,
 ) -> Evaluation:
@@ -77,7 +77,7 @@ def evaluate_run(
         part: which of the run's parts; None: the test part, or the validation part where there is none (the paper's
             splits), or all images where the table is not the run's.
         threshold: on the probability; None: the recipe's, or chosen on the validation part where the recipe says so.
-        masks_from: as for `train`.
+        mask_run: as for `train`.
         write: False leaves the folder alone.
 
     Raises:
@@ -88,7 +88,7 @@ def evaluate_run(
     recipe, network = load_run(folder)
     if recipe.task == "gate":
         raise ModelError("is a gate, which has figures of its own", where=folder, hint="Use evaluate_gate")
-    kept, examples, failures = prepare(dataset, recipe, cache=cache, masks_from=masks_from)
+    kept, examples, failures = prepare(dataset, recipe, cache=cache, mask_run=mask_run)
     parts = read_split(folder)
     chosen, name = choose_part(kept, parts, part, folder)
 

@@ -34,7 +34,7 @@ Failures = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Predictions:
     """What a model says of N images of one table.
 
     Attributes:
@@ -62,7 +62,7 @@ class Predicted:
     notes: tuple[str, ...] = ()
 
 
-def read_probabilities(path: Path, dataset: Dataset, *, threshold: float | None = None) -> Predicted:
+def read_probabilities(path: Path, dataset: Dataset, *, threshold: float | None = None) -> Predictions:
     """Anybody's scores: a CSV with the columns `id` and `probability`.
 
     An `id` is a row's id, its original file name, or its image's file name. An empty probability means 'not
@@ -90,7 +90,7 @@ def read_probabilities(path: Path, dataset: Dataset, *, threshold: float | None 
     chosen, unmatched = _match(names, known, dataset, path)
     rows = tuple(known.rows[i] for i in chosen.values())
     missing = [row.id for i, row in enumerate(known.rows) if i not in set(chosen.values())]
-    return Predicted(
+    return Predictions(
         name=path.name,
         part="all",
         rows=rows,
@@ -161,7 +161,7 @@ def _keys(rows: tuple[Row, ...]) -> dict[str, int]:
     return keys
 
 
-def read_masks(folder: Path, dataset: Dataset, *, progress: Progress | None = None) -> Predicted:
+def read_masks(folder: Path, dataset: Dataset, *, progress: Progress | None = None) -> Predictions:
     """Anybody's lung masks: a folder of PNG files named by id or by original file name.
 
     A mask may be of another size than the annotated one as long as its aspect ratio is the same; both are compared
@@ -195,7 +195,7 @@ def read_masks(folder: Path, dataset: Dataset, *, progress: Progress | None = No
     failures += [(known.rows[i].id, "has no prediction") for i in sorted(missing)]
     if not rows:
         raise DataError(f"none of the masks can be used ({failures[0][0]}: {failures[0][1]})", where=folder)
-    return Predicted(
+    return Predictions(
         name=f"the masks in {folder.name}",
         part="all",
         rows=tuple(rows),
@@ -224,7 +224,7 @@ def predict_bundle(
     *,
     threshold: float | None = None,
     progress: Progress | None = None,
-) -> Predicted:
+) -> Predictions:
     """The shipped networks (or those of `folder`) on every image, as `lungsight predict` runs them.
 
     Raises:
@@ -247,8 +247,8 @@ def predict_bundle(
     diagnosis = engine.bundle.diagnosis
     limit = diagnosis.card.threshold if diagnosis and threshold is None else threshold
     with_truth = all(row.mask is not None for row in rows)
-    seen = learned_from(engine.bundle, dataset)
-    return Predicted(
+    seen = trained_on(engine.bundle, dataset)
+    return Predictions(
         name="the shipped networks" if folder is None else f"the networks in {folder.name}",
         part="all",
         rows=tuple(rows),
@@ -271,7 +271,7 @@ def _truth(row: Row) -> NDArray[np.bool_]:
     return resize_mask(row.mask.load(), SIZE) if row.mask is not None else np.zeros(SIZE, bool)
 
 
-def learned_from(bundle: Bundle, dataset: Dataset) -> list[str]:
+def trained_on(bundle: Bundle, dataset: Dataset) -> list[str]:
     """Names of the networks whose cards say that they were trained on this table, or on a part of it.
 
     Told by the fingerprint, and by the folder's name, which also a later version of a table keeps: a warning too
@@ -292,11 +292,11 @@ def learned_from(bundle: Bundle, dataset: Dataset) -> list[str]:
     ]
 
 
-def of_evaluation(evaluation: Evaluation) -> Predicted:
+def of_evaluation(evaluation: Evaluation) -> Predictions:
     """A run's predictions."""
     lungs = isinstance(evaluation.figures, MaskFigures)
     limit = evaluation.figures.threshold
-    return Predicted(
+    return Predictions(
         name=f"the run {evaluation.run.name} ({evaluation.recipe.name})",
         part=evaluation.part,
         rows=evaluation.rows,
@@ -315,9 +315,9 @@ def predict_run(
     *,
     part: str | None = None,
     threshold: float | None = None,
-    masks_from: Path | None = None,
+    mask_run: Path | None = None,
     cache: Path | None = None,
-) -> Predicted:
+) -> Predictions:
     """A run's predictions; of a cross-validated folder the out-of-fold ones, or its networks' mean on another table.
 
     Raises:
@@ -325,10 +325,10 @@ def predict_run(
         DataError: as `evaluate_run`.
     """
     if folds := fold_folders(run):
-        return _of_folds(run, folds, dataset, threshold, masks_from, cache)
+        return _of_folds(run, folds, dataset, threshold, mask_run, cache)
     return of_evaluation(
         evaluate_run(
-            run, dataset, part=part, threshold=threshold, masks_from=masks_from, cache=cache, write=False
+            run, dataset, part=part, threshold=threshold, mask_run=mask_run, cache=cache, write=False
         )
     )
 
@@ -338,9 +338,9 @@ def _of_folds(
     folds: list[Path],
     dataset: Dataset,
     threshold: float | None,
-    masks_from: Path | None,
+    mask_run: Path | None,
     cache: Path | None,
-) -> Predicted:
+) -> Predictions:
     """Out-of-fold predictions where the table is the run's own, else the mean of its networks."""
     name = f"the cross-validated run {run.name}"
     cut = float(load_metrics(run)["threshold"]) if threshold is None else threshold
@@ -350,14 +350,13 @@ def _of_folds(
         found = read_probabilities(run / "predictions.csv", tested, threshold=cut)
         return dataclasses.replace(found, name=name, part="out of fold")
     each = [
-        evaluate_run(fold, dataset, part="all", masks_from=masks_from, cache=cache, write=False)
-        for fold in folds
+        evaluate_run(fold, dataset, part="all", mask_run=mask_run, cache=cache, write=False) for fold in folds
     ]
     mean = np.stack([one.probability for one in each]).astype(np.float64).mean(axis=0)
     return dataclasses.replace(of_evaluation(each[0]), name=name, probability=mean, threshold=cut)
 
 
-def predict_any(target: Path, dataset: Dataset, *, cache: Path | None = None) -> Predicted:
+def predict_any(target: Path, dataset: Dataset, *, cache: Path | None = None) -> Predictions:
     """Predictions of whatever `target` is, told by its content: 'shipped', a run, a CSV, masks, ONNX networks.
 
     Raises:

@@ -12,9 +12,9 @@ from lungsight.model import Calibration, Card, InputSettings
 from lungsight.preprocess import (
     Edges,
     Gray,
+    apply_mask,
+    crop_to_lungs,
     dilate,
-    keep_only,
-    lungs_only,
     resize_image,
     resize_mask,
     to_unit,
@@ -53,14 +53,14 @@ def prepare(pixels: Gray, mask: NDArray[np.bool_], settings: InputSettings) -> N
     small = resize_image(pixels, working)
     lungs = resize_mask(mask, working)
     if settings.preprocessing == "lungs-only":
-        part = lungs_only(small, lungs, settings.size, grow=settings.grow)
+        part = crop_to_lungs(small, lungs, settings.size, grow=settings.grow)
         if part is None:
             return None
     else:
         if settings.preprocessing == "masked":
             if not lungs.any():
                 return None
-            small = keep_only(small, dilate(lungs, settings.grow))
+            small = apply_mask(small, dilate(lungs, settings.grow))
         top, left, bottom, right = Edges(*settings.crop).box(working)
         part = to_unit(small[top:bottom, left:right])
     return np.repeat(part[None], settings.channels, axis=0)

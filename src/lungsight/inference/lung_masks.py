@@ -18,11 +18,11 @@ from lungsight.preprocess import Frame, bounding_box
 LEFT, RIGHT = 1, 2
 """The patient's left and right lung in a label map; the right lung is on the left side of the image."""
 
-MATTERS = 0.05
+MIN_COMPONENT_FRACTION = 0.05
 """A piece smaller than this share of the largest is dropped."""
-FILLED = 0.05
+MAX_HOLE_FRACTION = 0.05
 """A hole up to this share of the lungs' area is filled (more would be what lies between two joined lungs)."""
-NOTICED = 0.002
+COUNTED_COMPONENT_FRACTION = 0.002
 """A piece of at least this share of the image counts in `pieces`."""
 _BRIDGE = 0.35
 """Two lungs are joined where a cut this short, as a share of their height, parts them."""
@@ -78,10 +78,10 @@ def find(probability: NDArray[np.float32], threshold: float) -> Lungs:
     count, pieces, statistics, centres = cv2.connectedComponentsWithStats(found, connectivity=8)
     areas = statistics[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
-    noticed = int((areas >= NOTICED * found.size).sum())
+    noticed = int((areas >= COUNTED_COMPONENT_FRACTION * found.size).sum())
     if count == 1:
         return Lungs(probability, np.ones_like(probability), threshold, 0)
-    kept = areas >= MATTERS * areas.max()
+    kept = areas >= MIN_COMPONENT_FRACTION * areas.max()
     cleaned = np.where(kept[pieces] | (pieces == 0), probability, np.float32(0))
     cleaned[_holes(kept[pieces])] = 1
     mask = cleaned > threshold
@@ -94,7 +94,7 @@ def find(probability: NDArray[np.float32], threshold: float) -> Lungs:
 def _holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     around = np.pad((~mask).astype(np.uint8), 1, constant_values=1)
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(around, connectivity=4)
-    small = statistics[:, cv2.CC_STAT_AREA] <= FILLED * mask.sum()
+    small = statistics[:, cv2.CC_STAT_AREA] <= MAX_HOLE_FRACTION * mask.sum()
     small[[0, parts[0, 0]]] = False
     return np.asarray(small[parts[1:-1, 1:-1]])
 

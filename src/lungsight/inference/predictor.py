@@ -89,9 +89,9 @@ class Lungsight:
         self.threads = threads
         self.threshold = threshold
         self.mask_threshold = bundle.lungs.card.threshold if mask_threshold is None else mask_threshold
-        self._together = _Networks.of(bundle, threads)
+        self._shared = _Networks.of(bundle, threads)
         # Of many X-rays each core takes its own: cores that share one operation wait for each other.
-        self._apart = self._together if threads == 1 else _Networks.of(bundle, 1)
+        self._per_core = self._shared if threads == 1 else _Networks.of(bundle, 1)
 
     def __call__(self, source: Source, *, name: str | None = None) -> Result:
         """Predict one X-ray.
@@ -104,7 +104,7 @@ class Lungsight:
             InputError: it cannot be read.
             ModelError: a network cannot be used.
         """
-        return self._predict([self._read(source, name)], self._together)[0]
+        return self._predict([self._read(source, name)], self._shared)[0]
 
     def predict_many(
         self, sources: Iterable[Source], *, batch: int = 8
@@ -155,7 +155,7 @@ class Lungsight:
                 last = not (more or reading)
                 if ready and (len(ready) >= share or pixels > _PIXELS_AHEAD // workers or last):
                     alone = last and not running and len(ready) == 1
-                    chosen = self._together if alone else self._apart
+                    chosen = self._shared if alone else self._per_core
                     running.append(networks.submit(self._pass, ready, chosen))
                     ready, pixels = [], 0
                 while running and (last or len(running) >= workers or running[0].done()):
@@ -193,7 +193,7 @@ class Lungsight:
             return []
         start = time.perf_counter()
         small = _batch([item.small for item in items], networks.lungs.card.input.channels)
-        maps_checked = self._squeeze(networks.lungs.run(small)["probability"], items)
+        maps_checked = self._check_output(networks.lungs.run(small)["probability"], items)
         found = [lungs.find(probability, self.mask_threshold) for probability in maps_checked]
         flags = [plausibility.check(one, item.small) for item, one in zip(items, found, strict=True)]
         gates = self._judge(items, flags, networks.gate)
@@ -210,10 +210,10 @@ class Lungsight:
             results.append(Result(item.xray, labels, gated, diagnosis, flagged, probability, frame, seconds))
         return results
 
-    def _squeeze(self, maps: NDArray[np.float32], items: Sequence[_Item]) -> NDArray[np.float32]:
+    def _check_output(self, maps: NDArray[np.float32], items: Sequence[_Item]) -> NDArray[np.float32]:
         wanted = (len(items), 1, *self.bundle.lungs.card.input.size)
         if maps.shape != wanted:
-            raise self._together.lungs.broken(f"answers with the shape {maps.shape} instead of {wanted}")
+            raise self._shared.lungs.broken(f"answers with the shape {maps.shape} instead of {wanted}")
         return maps[:, 0]
 
     def _judge(

@@ -147,7 +147,7 @@ def _fit(
     asked = seed = lungs.training.seed
     if not full:
         narrow = {"network.width": lungs_width, "training.learning_rate": rate}
-        seed = living_seed(lungs.with_settings(**narrow), examples)
+        seed = first_live_seed(lungs.with_settings(**narrow), examples)
     words = (
         f"Fitted to {minutes:g} minutes on this machine: U-Net at width {lungs_width:g} "
         f"({'full' if full else 'filters ' + _filters(lungs_width)}), {epochs} of {wanted} epochs"
@@ -191,7 +191,7 @@ def _widest(recipe: Recipe, width: float | None, examples: Examples, allowed: fl
     return best
 
 
-def living_seed(recipe: Recipe, examples: Examples, steps: int = 40, tries: int = 10) -> int:
+def first_live_seed(recipe: Recipe, examples: Examples, steps: int = 40, tries: int = 10) -> int:
     """The recipe's seed, or the first one after it with which the U-Net starts to learn.
 
     The last ReLU of that U-Net has two channels. Often, the more so the narrower it is, both are 0 everywhere after

@@ -156,7 +156,7 @@ def _run(
         if name == LUNGS:
             # Leave what the later runs were planned to take.
             limit = max(0.1, left - 0.35 * plan.minutes)
-    masks_from = folder / "runs" / LUNGS if recipe.data.view == "masked" else None
+    mask_run = folder / "runs" / LUNGS if recipe.data.view == "masked" else None
     run = train(
         recipe,
         kept,
@@ -164,11 +164,11 @@ def _run(
         resume=True,
         listener=listener,
         minutes=limit,
-        masks_from=masks_from,
+        mask_run=mask_run,
         cache=cache,
         command=command,
     )
-    return Finished(run, evaluate_run(run.folder, kept, masks_from=masks_from, cache=cache))
+    return Finished(run, evaluate_run(run.folder, kept, mask_run=mask_run, cache=cache))
 
 
 def _summary(evaluation: Evaluation) -> str:

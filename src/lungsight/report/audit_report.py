@@ -124,9 +124,9 @@ def _tables(audit: Audit) -> dict[str, Table]:
             (f"Sources told apart by {one.view}: {one.words}", one.images, Measure.of(one.auroc))
             for one in audit.source.tests
         ]
-        if score.tells_source is not None:
+        if score.source_auroc is not None:
             text = f"Sources told apart by the score: {score.tells_source_words}"
-            lines.append((text, score.tells_source.n, Measure.of(score.tells_source)))
+            lines.append((text, score.source_auroc.n, Measure.of(score.source_auroc)))
         lines += [
             (f"COVID-19 in {one.source}, by a network trained without it", one.images, Measure.of(one.auroc))
             for one in audit.source.left_out

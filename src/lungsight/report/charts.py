@@ -220,7 +220,7 @@ def reliability(
             below.text(centre, count, f"{int(count)}", ha="center", va="bottom", fontsize=7.5, color=INK)
     # Most images lie in the outermost bins; a logarithmic scale keeps the others visible.
     below.set(
-        yscale="log", ylim=(0.7, max(10.0, n.max() * 5)), xlabel="Predicted probability", ylabel="Images"
+        yscale="log", ylim=(0.7, max(10.0, n.max() * 5)), xlabel="Predictions probability", ylabel="Images"
     )
     below.grid(visible=False, axis="x")
     return svg(figure)
@@ -240,7 +240,7 @@ def bland_altman(truth: ArrayLike, predicted: ArrayLike, unit: str) -> str:
     limits = f"95 % limits {bias - spread:+.3g} to {bias + spread:+.3g} {unit}"
     axes.axhline(bias - spread, color=COLOURS[1], linewidth=1.2, linestyle=STYLES[1], label=limits)
     axes.axhline(bias + spread, color=COLOURS[1], linewidth=1.2, linestyle=STYLES[1])
-    axes.set(xlabel=f"Mean of the two ({unit})", ylabel=f"Predicted − true ({unit})")
+    axes.set(xlabel=f"Mean of the two ({unit})", ylabel=f"Predictions − true ({unit})")
     reach = max(abs(float(difference.min())), abs(float(difference.max())), abs(bias) + spread) or 1.0
     axes.set_ylim(-1.15 * reach, 1.6 * reach)
     _legend(axes, loc="upper left")
@@ -318,7 +318,7 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> str:
                 color=INK,
                 fontsize=11,
             )
-    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="Predicted", ylabel="True")
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="Predictions", ylabel="True")
     axes.set_xticks(range(size), classes)
     axes.set_yticks(range(size), classes)
     axes.tick_params(length=0)

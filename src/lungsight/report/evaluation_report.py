@@ -17,7 +17,7 @@ from lungsight.evaluation.compute import DiagnosisFigures, MaskFigures
 from lungsight.evaluation.subgroups import Subgroup
 from lungsight.files import write_json, write_text
 from lungsight.metrics import Interval
-from lungsight.preprocess import resize_image, to_bytes
+from lungsight.preprocess import resize_image, to_uint8
 from lungsight.report import charts as figures
 from lungsight.report.claim import CLAIM, TRIPOD, Item, to_dict, to_markdown
 from lungsight.report.content import Curve, Measure
@@ -347,7 +347,7 @@ def _mask_cases(block: Block, result: Assessment, found: MaskFigures) -> None:
 
 def _read(row: Row) -> np.typing.NDArray[np.uint8] | None:
     try:
-        return to_bytes(read_xray(row.image).pixels)
+        return to_uint8(read_xray(row.image).pixels)
     except LungsightError:
         return None
 

@@ -17,7 +17,7 @@ from lungsight.inference import Lungsight, Result
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 from lungsight.model import Calibration
-from lungsight.preprocess import to_bytes
+from lungsight.preprocess import to_uint8
 from lungsight.server.problems import Problem
 from lungsight.writers.dicom_seg import encode_dicom_seg
 from lungsight.writers.images import encode_picture, overlay
@@ -46,7 +46,7 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ResponseOptions:
     """What a request asks for."""
 
     form: Form
@@ -79,7 +79,7 @@ def choose_form(accept: str) -> Form:
     return best
 
 
-def answer(model: Lungsight, result: Result, data: bytes, wish: Wish) -> dict[str, Any] | bytes:
+def answer(model: Lungsight, result: Result, data: bytes, wish: ResponseOptions) -> dict[str, Any] | bytes:
     """What is sent for one X-ray.
 
     Args:
@@ -108,7 +108,12 @@ def answer(model: Lungsight, result: Result, data: bytes, wish: Wish) -> dict[st
 
 
 def _json(
-    model: Lungsight, result: Result, labels: NDArray[np.uint8], found: Lungs, wish: Wish, threshold: float
+    model: Lungsight,
+    result: Result,
+    labels: NDArray[np.uint8],
+    found: Lungs,
+    wish: ResponseOptions,
+    threshold: float,
 ) -> dict[str, Any]:
     height, width = result.xray.shape
     counts = np.bincount(labels.ravel(), minlength=3)
@@ -156,7 +161,7 @@ def _json(
     return told
 
 
-def _mask(labels: NDArray[np.uint8], wish: Wish) -> dict[str, Any]:
+def _mask(labels: NDArray[np.uint8], wish: ResponseOptions) -> dict[str, Any]:
     if wish.form is Form.rle:
         return {
             "rle": {side: encode_rle(labels == label) for side, label in (("right", RIGHT), ("left", LEFT))}
@@ -178,7 +183,7 @@ def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _display(result: Result) -> dict[str, Any]:
-    picture = to_bytes(result.xray.pixels)
+    picture = to_uint8(result.xray.pixels)
     scale = min(1.0, DISPLAY / max(picture.shape))
     if scale < 1:
         height, width = (max(1, round(side * scale)) for side in picture.shape)

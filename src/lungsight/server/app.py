@@ -22,14 +22,14 @@ from lungsight import __version__
 from lungsight.files import write_bytes, write_json
 from lungsight.inference import Lungsight, Result
 from lungsight.server import answers
-from lungsight.server.answers import Form, Part, Wish
+from lungsight.server.answers import Form, Part, ResponseOptions
 from lungsight.server.engine import Engine, Job
 from lungsight.server.guard import Guard
 from lungsight.server.problems import TITLES, Busy, Problem, of_error
 from lungsight.server.schemas import EXAMPLE, Models, Predictions, ProblemDetails
 from lungsight.server.settings import Settings
 from lungsight.server.telemetry import TEXT, Telemetry
-from lungsight.server.uploads import Ledger, read_files
+from lungsight.server.uploads import UploadBudget, read_files
 
 NOTICE = "Research use only, not for diagnosis."
 PAPER_MASK_THRESHOLD = 0.2
@@ -41,7 +41,7 @@ class State:
 
     def __init__(self, model: Lungsight, settings: Settings) -> None:
         self.model, self.settings = model, settings
-        self.telemetry, self.ledger = Telemetry(), Ledger(settings.max_held_bytes)
+        self.telemetry, self.ledger = Telemetry(), UploadBudget(settings.max_held_bytes)
         self.engine: Engine | None = None
         self.draining = False
         """It was told to stop, and finishes what is open."""
@@ -189,7 +189,7 @@ def _add_api(app: FastAPI, state: State) -> None:
         used the answer is a problem with status 422. The other forms (by Accept) are for one file.
         """
         form = answers.choose_form(request.headers.get("accept", ""))
-        wish = Wish(form, frozenset(include or [Part.mask]), mask_threshold, labels)
+        wish = ResponseOptions(form, frozenset(include or [Part.mask]), mask_threshold, labels)
         with state.ledger.account() as account:
             files = await read_files(request, settings, account)
             if len(files) > 1 and form not in (Form.json, Form.rle):
@@ -197,7 +197,7 @@ def _add_api(app: FastAPI, state: State) -> None:
             return _respond(await _predict(state, files, wish), form)
 
 
-async def _predict(state: State, files: list[bytes], wish: Wish) -> list[Any]:
+async def _predict(state: State, files: list[bytes], wish: ResponseOptions) -> list[Any]:
     """Answers and problems, in the order of the files."""
     engine = state.engine
     if engine is None:

@@ -20,26 +20,26 @@ PATIENCE = 2.0
 """Seconds for which the rest of a refused upload is thrown away, so that its sender gets to read the answer."""
 
 
-class Ledger:
+class UploadBudget:
     """Bytes of uploads in memory, over all requests."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.held = limit, 0
 
     @contextlib.contextmanager
-    def account(self) -> Iterator[Account]:
+    def account(self) -> Iterator[Reservation]:
         """For one request; what it took is given back at the end."""
-        account = Account(self)
+        account = Reservation(self)
         try:
             yield account
         finally:
             self.held -= account.taken
 
 
-class Account:
+class Reservation:
     """What one request holds."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: UploadBudget) -> None:
         self._ledger, self.taken = ledger, 0
 
     def take(self, count: int) -> None:
@@ -50,7 +50,7 @@ class Account:
         self.taken += count
 
 
-async def read_files(request: Request, settings: Settings, account: Account) -> list[bytes]:
+async def read_files(request: Request, settings: Settings, account: Reservation) -> list[bytes]:
     """The files of a multipart upload, in their order. Their names are not looked at.
 
     Raises:
@@ -127,7 +127,7 @@ class _InMemory(MultiPartParser):
     spool_max_size = 2**62
 
 
-async def _counted(body: Body, settings: Settings, account: Account) -> AsyncGenerator[bytes, None]:
+async def _counted(body: Body, settings: Settings, account: Reservation) -> AsyncGenerator[bytes, None]:
     count = 0
     async for chunk in body.chunks():
         count += len(chunk)

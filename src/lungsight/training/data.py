@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from lungsight.config import DataSettings, Recipe
 from lungsight.phantom import HOSPITALS, negatives
 from lungsight.phantom import draw as draw_phantom
-from lungsight.preprocess import Edges, dilate, keep_only, lungs_only, resize_image, to_bytes
+from lungsight.preprocess import Edges, apply_mask, crop_to_lungs, dilate, resize_image, to_uint8
 from lungsight.training import augment
 
 
@@ -47,14 +47,14 @@ def view(images: NDArray[np.uint8], masks: NDArray[np.bool_], settings: DataSett
     if settings.view == "lungs":
         blank = np.zeros(settings.size, np.float32)
         alone = (
-            lungs_only(image, mask, settings.size, grow=settings.grow)
+            crop_to_lungs(image, mask, settings.size, grow=settings.grow)
             for image, mask in zip(images, masks, strict=True)
         )
-        return np.stack([to_bytes(blank if part is None else part) for part in alone])
+        return np.stack([to_uint8(blank if part is None else part) for part in alone])
     top, left, bottom, right = Edges(*settings.crop).box(images.shape[1:3])
     if settings.view == "whole":
         return images[:, top:bottom, left:right]
-    kept = [keep_only(image, dilate(mask, settings.grow)) for image, mask in zip(images, masks, strict=True)]
+    kept = [apply_mask(image, dilate(mask, settings.grow)) for image, mask in zip(images, masks, strict=True)]
     return np.stack(kept)[:, top:bottom, left:right].astype(np.uint8)
 
 

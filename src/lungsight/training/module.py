@@ -164,7 +164,7 @@ class TrainingModule(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class Feed(lightning.LightningDataModule):
+class DataModule(lightning.LightningDataModule):
     """New seeded batches for every epoch."""
 
     def __init__(self, train: Callable[[int], Batches], validation: Batches, workers: int = 0) -> None:
@@ -232,7 +232,7 @@ class History(callbacks.Callback):
         self.rows = list(state_dict["rows"])
 
     @property
-    def waiting_share(self) -> float:
+    def data_wait_fraction(self) -> float:
         """Share of the training time in which the network waited for its next batch."""
         total = self._waited + self._worked
         return self._waited / total if total else 0.0

@@ -26,7 +26,7 @@ class Run:
     recipe: Recipe
     history: list[dict[str, float]]
     seconds: float
-    waiting_share: float
+    data_wait_fraction: float
     out_of_time: bool
     failures: tuple[tuple[str, str], ...]
     """Images that could not be read: (id, reason)."""
@@ -105,7 +105,7 @@ def finished(folder: Path, recipe: Recipe, failures: tuple[tuple[str, str], ...]
             recipe,
             history,
             facts["seconds"],
-            facts["waiting_share"],
+            facts["data_wait_fraction"],
             facts["out_of_time"],
             failures,
         )

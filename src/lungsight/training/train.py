@@ -26,7 +26,7 @@ from lungsight.networks import check as check_network
 from lungsight.training.data import Batches, Examples, to_input, view
 from lungsight.training.module import (
     Checkpoints,
-    Feed,
+    DataModule,
     History,
     Listener,
     TrainingModule,
@@ -84,13 +84,13 @@ def prepare(
     recipe: Recipe,
     *,
     cache: Path | None = None,
-    masks_from: Path | None = None,
+    mask_run: Path | None = None,
 ) -> tuple[Dataset, Examples, tuple[tuple[str, str], ...]]:
     """Decode once and make what the recipe's network sees.
 
     Args:
         cache: folder for the decoded pixels.
-        masks_from: a lung run whose predicted masks replace the table's, for the views `masked` and `lungs`.
+        mask_run: a lung run whose predicted masks replace the table's, for the views `masked` and `lungs`.
 
     Returns:
         The rows that could be read, their examples, and (id, reason) of the others.
@@ -100,7 +100,7 @@ def prepare(
     """
     if recipe.task == "lungs" and all(row.mask is None for row in dataset):
         raise DataError("has no lung masks, which this recipe needs", where=dataset.root)
-    if recipe.task == "lungs" or (recipe.data.view != "whole" and masks_from is None):
+    if recipe.task == "lungs" or (recipe.data.view != "whole" and mask_run is None):
         dataset = dataset.where(lambda row: row.mask is not None)
     if recipe.task == "diagnosis" or recipe.split.kind == "paper":
         dataset = dataset.where(lambda row: row.covid is not None)
@@ -111,8 +111,8 @@ def prepare(
         first = f" ({arrays.failures[0][0]}: {arrays.failures[0][1]})" if arrays.failures else ""
         raise DataError(f"none of its images could be read{first}", where=dataset.root)
     masks = arrays.masks.astype(bool)
-    if masks_from is not None and recipe.data.view != "whole":
-        masks = predict_masks(masks_from, arrays.images)
+    if mask_run is not None and recipe.data.view != "whole":
+        masks = predict_masks(mask_run, arrays.images)
     images = view(arrays.images, masks, recipe.data)
     names = [(row.source, bool(row.covid)) for row in kept]
     order = {name: place for place, name in enumerate(sorted(set(names)))}
@@ -141,7 +141,7 @@ def train(
     resume: bool = False,
     listener: Listener | None = None,
     minutes: float | None = None,
-    masks_from: Path | None = None,
+    mask_run: Path | None = None,
     cache: Path | None = None,
     command: str = "",
 ) -> Run:
@@ -153,7 +153,7 @@ def train(
 
     Args:
         minutes: stop after the epoch that would not fit; None: never.
-        masks_from: lung run whose masks are applied, for the views `masked` and `lungs`.
+        mask_run: lung run whose masks are applied, for the views `masked` and `lungs`.
         command: what a reader types to get the same, for `provenance.json`.
 
     Raises:
@@ -177,7 +177,7 @@ def train(
             raise ConfigError(
                 "was made with other settings", where=folder, hint="Resume with the same recipe"
             )
-    dataset, examples, failures = prepare(shown(dataset, recipe), recipe, cache=cache, masks_from=masks_from)
+    dataset, examples, failures = prepare(shown(dataset, recipe), recipe, cache=cache, mask_run=mask_run)
     split = make_split(dataset, recipe)
     if not split.train or not split.validation:
         raise DataError("is too small to split", where=dataset.root)
@@ -230,7 +230,7 @@ def train(
         deterministic="warn",
         default_root_dir=folder,
     )
-    feed = Feed(
+    feed = DataModule(
         lambda epoch: Batches(examples, np.array(split.train), recipe, training=True, epoch=epoch),
         Batches(examples, np.array(split.validation), recipe, training=False),
         workers=min(8, (os.cpu_count() or 1) - 1) if accelerated else 0,
@@ -256,14 +256,16 @@ def train(
         {
             "seconds": round(seconds, 1),
             "epochs": len(history.rows),
-            "waiting_share": round(history.waiting_share, 4),
+            "data_wait_fraction": round(history.data_wait_fraction, 4),
             "out_of_time": history.out_of_time,
             "precision": precision(recipe),
             "failures": failures,
         },
     )
     save_weights(folder, module.network)
-    return Run(folder, recipe, history.rows, seconds, history.waiting_share, history.out_of_time, failures)
+    return Run(
+        folder, recipe, history.rows, seconds, history.data_wait_fraction, history.out_of_time, failures
+    )
 
 
 def _cannot_write(folder: Path, reason: str) -> OutputError:

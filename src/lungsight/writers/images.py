@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lungsight.errors import OutputError
 from lungsight.files import write_bytes
-from lungsight.preprocess import Gray, to_bytes
+from lungsight.preprocess import Gray, to_uint8
 
 LEFT, RIGHT = 1, 2
 """Values of the patient's left and right lung in a label map; 0 is neither."""
@@ -53,7 +53,7 @@ def overlay(
     """
     if mask.shape != pixels.shape:
         raise ValueError(f"mask {mask.shape} and pixels {pixels.shape} differ in size")
-    canvas = cv2.cvtColor(to_bytes(pixels), cv2.COLOR_GRAY2RGB)
+    canvas = cv2.cvtColor(to_uint8(pixels), cv2.COLOR_GRAY2RGB)
     width = max(1, round(max(pixels.shape) / 300)) if thickness is None else thickness
     regions = {RIGHT: mask} if mask.dtype == np.bool_ else {side: mask == side for side in (LEFT, RIGHT)}
     for side, region in regions.items():

@@ -80,7 +80,7 @@ class XRay:
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
 
-def stretch(values: Numbers, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+def rescale_intensity(values: Numbers, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """Grey values of any type and range (H, W) -> [0, 1] from their 0.5th to their 99.5th percentile.
 
     Values used less than full range (12 bits in a 16-bit file) so get their contrast back, and a few

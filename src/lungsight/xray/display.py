@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi
 
-from lungsight.xray.base import Numbers, Pixels, stretch
+from lungsight.xray.base import Numbers, Pixels, rescale_intensity
 
 SEEN = 0.01
 """A window that leaves a smaller share of the pixels between black and white shows nothing."""
@@ -19,7 +19,7 @@ def display(stored: NDArray[Any], dataset: Dataset) -> tuple[Pixels, tuple[str, 
     """Modality LUT or rescale, then VOI LUT or window; then MONOCHROME1 inverted and padding black.
 
     Where the file gives neither VOI LUT nor window, or one that leaves nothing to see, 8-bit values stay
-    as they are and others are stretched (see `lungsight.xray.base.stretch`).
+    as they are and others are stretched (see `lungsight.xray.base.rescale_intensity`).
 
     Args:
         stored: (H, W) as decoded.
@@ -41,7 +41,7 @@ def display(stored: NDArray[Any], dataset: Dataset) -> tuple[Pixels, tuple[str, 
     elif values.dtype == np.uint8 and not rescaled and int(dataset.BitsStored) == 8:
         pixels = np.array(values, np.uint8)
     else:
-        pixels = stretch(real, valid)
+        pixels = rescale_intensity(real, valid)
         notes += ("no usable window, grey values stretched to their range",)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels = _invert(pixels)

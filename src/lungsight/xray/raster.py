@@ -12,7 +12,7 @@ from PIL import BmpImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin, TiffI
 from PIL.Image import Image
 
 from lungsight.errors import InputError
-from lungsight.xray.base import Limits, Pixels, XRay, luma, stretch
+from lungsight.xray.base import Limits, Pixels, XRay, luma, rescale_intensity
 
 DECODE_ERRORS = (
     OSError,
@@ -35,7 +35,7 @@ def read_raster(data: bytes, kind: str, name: str, limits: Limits) -> XRay:
     """Decode a PNG, JPEG, BMP or TIFF; `kind` is its format, told by its first bytes.
 
     EXIF orientation is applied. Grey and colour of 8 bits stay `uint8` (colour by BT.601 luma,
-    transparent parts on black); grey of more bits or of floats is stretched (see `stretch`).
+    transparent parts on black); grey of more bits or of floats is stretched (see `rescale_intensity`).
 
     Raises:
         InputError: damaged, truncated, too large, too small, or several images in one file.
@@ -95,7 +95,7 @@ def _grey(image: Image, name: str) -> tuple[Pixels, int, tuple[str, ...]]:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise InputError("some pixels are not numbers (NaN or infinite)", where=name)
         bits = 16 if image.mode.startswith("I;16") else 32
-        return stretch(values), bits, (f"{bits} bits, grey values stretched to their range",)
+        return rescale_intensity(values), bits, (f"{bits} bits, grey values stretched to their range",)
     transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     grey, notes = luma(np.asarray(image.convert("RGBA" if transparent else "RGB")))
     return grey, 8, notes

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError
-from lungsight.xray.base import Limits, Pixels, XRay, luma, stretch
+from lungsight.xray.base import Limits, Pixels, XRay, luma, rescale_intensity
 from lungsight.xray.sniff import HEAD, describe, sniff
 
 READABLE = "PNG, JPEG, BMP, TIFF and DICOM are read"
@@ -97,7 +97,7 @@ def _from_array(array: NDArray[Any], name: str, limits: Limits) -> XRay:
     elif not colour and array.dtype == np.uint8:
         pixels = np.array(array, np.uint8, order="C")
     elif not colour and array.dtype == np.uint16:
-        pixels, notes = stretch(array), ("16 bits, grey values stretched to their range",)
+        pixels, notes = rescale_intensity(array), ("16 bits, grey values stretched to their range",)
     elif not colour and array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise InputError(
