@@ -75,6 +75,23 @@ class Part(StrEnum):
     TEST = "test"
 
 
+class View(StrEnum):
+    """The projection of an X-ray, whatever a table or a header calls it."""
+
+    PA = "PA"
+    AP = "AP"
+    AP_SUPINE = "AP_supine"
+    AP_ERECT = "AP_erect"
+    FRONTAL = "frontal"
+    LATERAL = "lateral"
+    OBLIQUE = "oblique"
+    DECUBITUS = "decubitus"
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+    OTHER = "other"
+
+
 OLD_GATE_CLASSES: dict[str, str] = {
     "upside down": GateClass.UPSIDE_DOWN,
     "on its side": GateClass.ON_ITS_SIDE,
@@ -127,6 +144,20 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Status.REFUSED: "refused",
         Status.PASSED_OVER: "passed over",
         Status.FAILED: "failed",
+    },
+    View: {
+        View.PA: "PA",
+        View.AP: "AP",
+        View.AP_SUPINE: "AP, lying",
+        View.AP_ERECT: "AP, erect or half sitting",
+        View.FRONTAL: "frontal",
+        View.LATERAL: "lateral",
+        View.OBLIQUE: "oblique",
+        View.DECUBITUS: "lying on the side",
+        View.AXIAL: "axial",
+        View.CORONAL: "coronal",
+        View.SAGITTAL: "sagittal",
+        View.OTHER: "another view",
     },
     Part: {Part.TRAIN: "training", Part.VALIDATION: "validation", Part.TEST: "test"},
 }
