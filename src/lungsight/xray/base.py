@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ class Limits:
     """Height times width, checked before decoding. The largest chest X-rays have about 20 million."""
     min_side: int = 16
     """Shorter side in pixels."""
+    max_seconds: float = 30.0
+    """Time for decoding one file. The largest X-rays take about 3 s on one slow core."""
 
     def check_bytes(self, size: int, name: str) -> None:
         """Raises InputError where a file of `size` bytes is empty or too large."""
@@ -78,6 +81,18 @@ class XRay:
     def shape(self) -> tuple[int, int]:
         """(height, width)."""
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+    @classmethod
+    def from_fields(cls, pixels: Pixels, name: str, fields: Mapping[str, Any]) -> XRay:
+        """An X-ray from its pixels and from its other fields as JSON gives them (lists for tuples).
+
+        Raises:
+            TypeError, ValueError: a field is unknown.
+        """
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+        return cls(pixels, name, **values)
 
 
 def rescale_intensity(values: Numbers, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:

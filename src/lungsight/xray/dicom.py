@@ -36,7 +36,6 @@ from pydicom.uid import (
 from lungsight.errors import InputError
 from lungsight.xray.base import Limits, XRay, luma
 from lungsight.xray.display import display
-from lungsight.xray.isolated import decode_isolated
 
 WANTED = (
     "SOPClassUID",
@@ -306,10 +305,7 @@ def _decode(dataset: Dataset, name: str) -> XRay:
             where=name,
             hint="Save it uncompressed, for example with: gdcmconv --raw IN OUT",
         )
-    if syntax in DECODERS or not syntax.is_compressed:
-        values = pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
-    else:
-        values = decode_isolated(dataset)
+    values = pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
     kind = str(dataset.PhotometricInterpretation)
     notes: tuple[str, ...] = ()
     modality = str(dataset.get("Modality") or "")

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from lungsight.errors import InputError
 from lungsight.xray.base import Limits, Pixels, XRay, luma, rescale_intensity
-from lungsight.xray.sniff import HEAD, describe, sniff
-
-READABLE = "PNG, JPEG, BMP, TIFF and DICOM are read"
+from lungsight.xray.pool import shared_pool
 
 
 def read_xray(
     source: str | Path | bytes | NDArray[Any], *, limits: Limits | None = None, name: str | None = None
 ) -> XRay:
     """Read one X-ray. The format is told by the content, never by the name.
+
+    A file is decoded in a process of its own kind (see `lungsight.xray.pool`), which bounds its time and memory.
 
     Args:
         source: a path, the bytes of a file, or an array: (H, W) or (H, W, 3 or 4) `uint8`, (H, W) `uint16`
@@ -45,22 +45,7 @@ def read_xray(
         raise InputError(
             f"an X-ray cannot be a {type(source).__name__}", where=name, hint="Give a path, bytes or an array"
         )
-    return _decode(data, name, limits)
-
-
-def _decode(data: bytes, name: str, limits: Limits) -> XRay:
-    kind = sniff(data[:HEAD])
-    if kind.startswith("DICOM"):
-        from lungsight.xray.dicom import read_dicom
-
-        return read_dicom(data, name, limits, sure=kind == "DICOM")
-    if kind:
-        from lungsight.xray.raster import read_raster
-
-        return read_raster(data, kind, name, limits)
-    raise InputError(
-        f"not an image that can be read: the file is {describe(data[:HEAD])}", where=name, hint=READABLE
-    )
+    return shared_pool().decode(data, name, limits)
 
 
 def _read_bytes(path: Path, name: str, limits: Limits) -> bytes:

@@ -1,0 +1,275 @@
+"""Decoding processes: what they may not do, and what happens when one is stuck, too large or gone."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lungsight.errors import InputError
+from lungsight.xray import Limits, read_xray
+from lungsight.xray.pool import Pool, shared_pool
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")
+RAMP = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
+
+
+def png(pixels: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+SMALL = png(RAMP)
+SLOW = png(np.zeros((7000, 7000), np.uint8))
+"""An honest image that takes more than 0.01 s to decode."""
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    made = Pool(2)
+    yield made
+    made.stop()
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def gone(pid: int, seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not alive(pid):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_processes_live_on_and_are_no_more_than_asked_for(pool: Pool) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        xrays = list(threads.map(lambda n: pool.decode(SMALL, str(n), Limits()), range(40)))
+    assert all(np.array_equal(xray.pixels, RAMP) and xray.name == str(n) for n, xray in enumerate(xrays))
+    assert 1 <= len(pool._all) <= 2 and sum(worker.files for worker in pool._all) == 40
+    xrays[0].pixels[:] = 0  # its own, and writable
+
+
+def test_file_that_takes_too_long_is_answered_and_the_next_is_read(pool: Pool) -> None:
+    pool.decode(SMALL, "a", Limits())
+    with pytest.raises(InputError, match=r"longer than 0\.01 seconds") as caught:
+        pool.decode(SLOW, "slow", Limits(max_seconds=0.01))
+    assert (caught.value.code, caught.value.where) == ("too_slow", "slow")
+    assert pool.decode(SMALL, "b", Limits()).shape == RAMP.shape
+
+
+class Held:
+    """A file that is being decoded by a process which stands still, so that nothing here depends on speed."""
+
+    def __init__(self, pool: Pool, limits: Limits | None = None) -> None:
+        (self.worker,) = pool._free
+        self.pid = self.worker.process.pid
+        os.kill(self.pid, signal.SIGSTOP)
+        self.outcome: list[Any] = []
+        self.thread = threading.Thread(target=self._decode, args=(pool, limits or Limits()))
+        self.thread.start()
+        while pool._free:
+            time.sleep(0.001)
+
+    def _decode(self, pool: Pool, limits: Limits) -> None:
+        try:
+            self.outcome.append(pool.decode(SMALL, "held", limits))
+        except InputError as error:
+            self.outcome.append(error)
+
+    def end(self) -> Any:
+        self.thread.join(60)
+        return self.outcome[0]
+
+    def crash(self) -> Any:
+        os.kill(self.pid, signal.SIGSEGV)
+        os.kill(self.pid, signal.SIGCONT)
+        return self.end()
+
+
+@linux
+def test_process_that_crashes_harms_no_other_file(pool: Pool) -> None:
+    pool.decode(SMALL, "a", Limits())
+    held = Held(pool)
+    other = pool.decode(SMALL, "b", Limits())
+    # A process that had read other files may have been harmed by them: the file is tried once more.
+    assert held.crash().shape == other.shape == RAMP.shape
+    assert held.worker not in pool._all and not alive(held.pid)
+
+
+@linux
+def test_file_that_crashes_a_new_process_is_refused(pool: Pool) -> None:
+    pool.warm()
+    error = Held(pool).crash()
+    assert (error.code, error.where) == ("damaged", "held") and "its decoder crashed" in error.message
+    assert pool.decode(SMALL, "b", Limits()).shape == RAMP.shape
+
+
+@linux
+def test_process_that_stands_still_is_ended(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lungsight.xray.pool.GRACE_SECONDS", 0.1)
+    pool.decode(SMALL, "a", Limits())
+    held = Held(pool, Limits(max_seconds=0.1))
+    assert held.end().code == "too_slow" and not alive(held.pid)
+
+
+@linux
+def test_stop_ends_what_is_at_work(pool: Pool) -> None:
+    pool.decode(SMALL, "a", Limits())
+    held = Held(pool)
+    pool.stop()
+    assert held.end().code == "stopped" and not alive(held.pid)
+    assert pool.decode(SMALL, "b", Limits()).shape == RAMP.shape
+
+
+GUARDED = """
+import sys
+sys.path[:0] = [{source!r}]
+from lungsight.xray.sandbox import confine, limit_memory, limit_time
+guard = confine()
+{code}
+"""
+
+
+def guarded(code: str) -> subprocess.CompletedProcess[str]:
+    source = str(Path(__file__).resolve().parents[1] / "src")
+    program = GUARDED.format(source=source, code=code)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+
+@linux
+def test_network_programs_and_files_are_out_of_reach(tmp_path: Path) -> None:
+    done = guarded(f"""
+import os, socket, subprocess, threading
+tries = dict(
+    socket=lambda: socket.socket(),
+    pair=lambda: socket.socketpair(),
+    fork=os.fork,
+    program=lambda: os.execv("/bin/true", ["true"]),
+    child=lambda: subprocess.run(["/bin/true"]),
+    new=lambda: open({str(tmp_path / "new")!r}, "w"),
+    remove=lambda: os.unlink(__file__ if "__file__" in globals() else "/etc/hostname"),
+    signal=lambda: os.kill(os.getppid(), 15),
+    folder=lambda: os.mkdir({str(tmp_path / "folder")!r}),
+)
+for name, attempt in tries.items():
+    try:
+        attempt()
+        print(name)
+    except OSError:
+        pass
+thread = threading.Thread(target=lambda: print("thread"))
+thread.start(); thread.join()
+open("/etc/hostname").close()
+print(guard)
+""")
+    assert done.returncode == 0, done.stderr
+    guard = done.stdout.split()[-1]
+    if guard != "seccomp":
+        pytest.skip(f"no seccomp here, but {guard!r}")
+    assert done.stdout.split() == ["thread", "seccomp"] and not list(tmp_path.iterdir())
+
+
+@linux
+def test_memory_and_time_are_bounded_by_the_system() -> None:
+    done = guarded("""
+assert limit_memory(100 * 2**20)
+try:
+    bytearray(200 * 2**20)
+    print("taken")
+except MemoryError:
+    print("refused", len(bytearray(50 * 2**20)))
+""")
+    assert done.stdout.split() == ["refused", str(50 * 2**20)]
+    assert guarded("limit_time(0.05)\nwhile True: pass").returncode == -signal.SIGALRM
+
+
+@linux
+def test_the_processes_say_that_they_are_guarded(pool: Pool) -> None:
+    pool.decode(SMALL, "a", Limits())
+    assert pool.guards["memory"] is True and pool.guards["network"] in ("seccomp", "namespace")
+
+
+# where they must work
+
+PROGRAM = """
+import sys
+from lungsight.xray import read_xray
+from lungsight.xray.pool import shared_pool
+print(read_xray(sys.argv[1]).shape, *[worker.process.pid for worker in shared_pool()._all], flush=True)
+{more}
+"""
+
+
+def run(path: Path, more: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    """Without a standard input."""
+    command = [
+        "/bin/sh",
+        "-c",
+        'exec "$@" <&-',
+        "sh",
+        sys.executable,
+        "-c",
+        PROGRAM.format(more=more),
+        str(path),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+@linux
+def test_in_an_empty_environment_with_no_home_no_input_and_in_the_c_locale(tmp_path: Path) -> None:
+    path = tmp_path / "ü.png"
+    path.write_bytes(SMALL)
+    home = tmp_path / "home"
+    home.mkdir(mode=0o500)
+    done = run(path, env={"LC_ALL": "C", "HOME": str(home)}, cwd=home)
+    assert done.stdout.startswith("(48, 64) "), done.stderr
+    assert done.stderr == "" and gone(int(done.stdout.split()[-1]))
+    assert not list(home.iterdir())
+
+
+@linux
+@pytest.mark.parametrize(
+    "end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)", "raise ValueError"]
+)
+def test_no_process_outlives_the_program(tmp_path: Path, end: str) -> None:
+    (tmp_path / "a.png").write_bytes(SMALL)
+    done = run(tmp_path / "a.png", f"import os\n{end}")
+    assert gone(int(done.stdout.split()[-1]))
+
+
+@linux
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # it is what is tried
+def test_in_forked_children_and_in_daemons() -> None:
+    assert read_xray(SMALL).shape == RAMP.shape
+    before = shared_pool()
+    pid = os.fork()
+    if not pid:
+        ok = read_xray(SMALL).shape == RAMP.shape and shared_pool() is not before
+        os._exit(0 if ok else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert read_xray(SMALL).shape == RAMP.shape and shared_pool() is before
+    child = multiprocessing.get_context("spawn").Process(target=read_xray, args=(SMALL,), daemon=True)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
