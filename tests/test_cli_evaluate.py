@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from lungsight.cli import app
 from lungsight.dataset import Dataset
 from lungsight.errors import LungsightError
-from lungsight.report.claim import CLAIM, CLAIM_ITEMS, TRIPOD, TRIPOD_ITEMS
+from lungsight.report.claim import CLAIM, TRIPOD, checklists
 from small_runs import phantoms, train_diagnosis, write_table
 from tiny_networks import write_bundle
 
@@ -72,8 +72,10 @@ def test_checklists_have_every_item_once(table: Dataset, tmp_path: Path) -> None
         == 0
     )
     found = json.loads((out / "claim.json").read_text())
-    assert len(CLAIM_ITEMS) == 44 and len({re.match(r"\d+", key)[0] for key in TRIPOD_ITEMS}) == 27  # type: ignore[index]
-    for name, items in ((CLAIM, CLAIM_ITEMS), (TRIPOD, TRIPOD_ITEMS)):
+    topics = {one.name: one.items for one in checklists()}
+    assert set(topics) == {CLAIM, TRIPOD}
+    assert len(topics[CLAIM]) == 44 and len({re.match(r"\d+", key)[0] for key in topics[TRIPOD]}) == 27  # type: ignore[index]
+    for name, items in topics.items():
         assert [one["item"] for one in found[name]] == list(items)
         assert all((one["status"] == "open") == (not one["answer"]) for one in found[name])
     by_number = {one["item"]: one for one in found[CLAIM]}

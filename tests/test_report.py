@@ -18,8 +18,7 @@ from lungsight.metrics import Interval
 from lungsight.paper import architecture
 from lungsight.paper.report import write_reproduction
 from lungsight.phantom import draw
-from lungsight.report import charts as figures
-from lungsight.report import image_tiles as pictures
+from lungsight.report import charts, image_tiles
 from lungsight.report.content import (
     Architecture,
     Budget,
@@ -368,22 +367,22 @@ CURVE = Curve(np.array([0.0, 0.2, 1.0]), np.array([0.0, 0.9, 1.0]))
     ("svg", "words"),
     [
         (
-            figures.roc({"ours": CURVE, "other": CURVE}, {"ours": Measure(0.9, 0.8, 0.95)}),
+            charts.roc({"ours": CURVE, "other": CURVE}, {"ours": Measure(0.9, 0.8, 0.95)}),
             ["ours: 0.900", "other"],
         ),
-        (figures.precision_recall({"ours": CURVE}, 0.07), ["Recall", "chance: 0.070"]),
-        (figures.history([{"train_loss": 0.5}], "loss", "Loss"), ["training", "Loss"]),
-        (figures.reliability([0.1, np.nan, 0.9], [0.2, np.nan, 0.8], [40, 0, 3], 0.1), ["40", "3", "0.100"]),
-        (figures.bland_altman([10, 20, 30], [12, 21, 33], "cm²"), ["mean difference +2 cm²"]),
+        (charts.precision_recall({"ours": CURVE}, 0.07), ["Recall", "chance: 0.070"]),
+        (charts.history([{"train_loss": 0.5}], "loss", "Loss"), ["training", "Loss"]),
+        (charts.reliability([0.1, np.nan, 0.9], [0.2, np.nan, 0.8], [40, 0, 3], 0.1), ["40", "3", "0.100"]),
+        (charts.bland_altman([10, 20, 30], [12, 21, 33], "cm²"), ["mean difference +2 cm²"]),
         (
-            figures.forest([("PA", Measure(0.9, 0.8, 0.95), 50), ("AP", Measure(0.7), 4)], "AUROC", 0.85),
+            charts.forest([("PA", Measure(0.9, 0.8, 0.95), 50), ("AP", Measure(0.7), 4)], "AUROC", 0.85),
             ["PA (50)"],
         ),
         (
-            figures.decision_curve([0.1, 0.2, 0.3], {"ours": [0.05, 0.04, 0.03]}, [0.01, -0.05, -0.1]),
+            charts.decision_curve([0.1, 0.2, 0.3], {"ours": [0.05, 0.04, 0.03]}, [0.01, -0.05, -0.1]),
             ["call all"],
         ),
-        (figures.confusion_matrix([[90, 10], [3, 7]], ("no", "yes")), ["90", "10.0%", "70.0%"]),
+        (charts.confusion_matrix([[90, 10], [3, 7]], ("no", "yes")), ["90", "10.0%", "70.0%"]),
         (architecture.draw(_unet()), ["1024", "256x256", "16x16"]),
         (architecture.draw(_cnn()), ["244x234x32", "218,880", "14,008,384"]),
     ],
@@ -393,18 +392,18 @@ def test_charts_say_what_they_show(svg: str, words: list[str]) -> None:
     assert all(word in text for word in words)
     # Colours follow the page, in light, dark and print.
     assert "var(--ink)" in svg
-    assert not set(re.findall(r"#[0-9a-f]{6}", svg.split("<defs>")[0])) & set(figures.COLOURS)
+    assert not set(re.findall(r"#[0-9a-f]{6}", svg.split("<defs>")[0])) & set(charts.COLOURS)
 
 
 def test_history_without_the_quantity() -> None:
     with pytest.raises(DataError, match="neither train_loss nor"):
-        figures.history([{"epoch": 1}], "loss", "Loss")
+        charts.history([{"epoch": 1}], "loss", "Loss")
 
 
 def test_outlines_lie_on_the_mask_edge() -> None:
     mask = np.zeros((90, 90), bool)
     mask[30:60, 20:70] = True
-    picture = pictures.with_outlines(np.full((90, 90), 100, np.uint8), mask, None)
+    picture = image_tiles.with_outlines(np.full((90, 90), 100, np.uint8), mask, None)
     coloured = np.ptp(picture.astype(int), axis=2) > 40
     scale = picture.shape[0] // 90
     rows, columns = np.nonzero(coloured)
@@ -416,7 +415,7 @@ def test_outlines_lie_on_the_mask_edge() -> None:
 def test_mask_veil_leaves_the_rest_alone() -> None:
     mask = np.zeros((90, 90), bool)
     mask[30:60, 20:70] = True
-    picture = pictures.with_mask(np.full((90, 90), 100, np.uint8), mask)
+    picture = image_tiles.with_mask(np.full((90, 90), 100, np.uint8), mask)
     assert tuple(picture[10, 10]) == (100, 100, 100)
     inside = picture[picture.shape[0] // 2, picture.shape[1] // 2].astype(int)
     assert inside[2] > inside[0] + 20
@@ -424,24 +423,8 @@ def test_mask_veil_leaves_the_rest_alone() -> None:
 
 def test_crop_tiles_keep_what_the_box_says() -> None:
     image = np.arange(100, dtype=np.uint8).reshape(10, 10) * 2
-    before, after = pictures.crop_tiles(CropExample(image, (1, 2, 10, 8)))
+    before, after = image_tiles.crop_tiles(CropExample(image, (1, 2, 10, 8)))
     assert before.caption == "before: 10 x 10" and after.caption == "after: 9 x 6"
     assert after.image.shape[0] / after.image.shape[1] == pytest.approx(9 / 6, rel=0.02)
     with pytest.raises(DataError, match="does not lie"):
-        pictures.crop_tiles(CropExample(image, (10, 0, 10, 8)))
-
-
-def test_contact_sheet_takes_grey_and_colour() -> None:
-    tiles = pictures.contact_sheet(
-        [(np.zeros((20, 30), np.uint8), "a"), (np.zeros((20, 30, 3), np.uint8), "b")]
-    )
-    assert [tile.caption for tile in tiles] == ["a", "b"]
-    assert all(tile.image.shape == (160, 240, 3) for tile in tiles)
-    with pytest.raises(DataError, match="uint8"):
-        pictures.contact_sheet([(np.zeros((20, 30)), "a")])  # type: ignore[list-item]
-
-
-def test_prediction_needs_its_probability() -> None:
-    example = MaskExample(np.zeros((8, 8), np.uint8), np.zeros((8, 8), bool))
-    with pytest.raises(DataError, match="probability"):
-        pictures.prediction_tiles(example, 0.2)
+        image_tiles.crop_tiles(CropExample(image, (10, 0, 10, 8)))

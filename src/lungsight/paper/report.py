@@ -13,8 +13,7 @@ from lungsight.files import write_json, write_text
 from lungsight.paper import architecture
 from lungsight.paper import reference as paper
 from lungsight.paper.tables import duration, runs_of, tables_of
-from lungsight.report import charts as figures
-from lungsight.report import image_tiles as pictures
+from lungsight.report import charts, image_tiles
 from lungsight.report.content import (
     Measure,
     Reproduction,
@@ -120,12 +119,12 @@ def _networks(block: Block, results: Reproduction) -> None:
 
 def _masks(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> None:
     if results.masks:
-        tiles = [tile for example in results.masks for tile in pictures.mask_tiles(example)]
+        tiles = [tile for example in results.masks for tile in image_tiles.mask_tiles(example)]
         block.tiles(tiles, "Figure 4. X-rays and their true lung masks.")
     drawn = [example for example in results.predictions if example.probability is not None]
     if drawn:
         cut = results.segmentation[0].threshold if results.segmentation else 0.2
-        tiles = [tile for example in drawn for tile in pictures.prediction_tiles(example, cut)]
+        tiles = [tile for example in drawn for tile in image_tiles.prediction_tiles(example, cut)]
         block.tiles(
             tiles,
             "Figure 5. Predictions on the validation part: the X-ray, the true outline (sky blue), the predicted one "
@@ -137,7 +136,7 @@ def _masks(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> 
 
 def _diagnosis(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> None:
     if results.crops:
-        tiles = [tile for example in results.crops for tile in pictures.crop_tiles(example)]
+        tiles = [tile for example in results.crops for tile in image_tiles.crop_tiles(example)]
         block.tiles(tiles, "Figure 7. Cropping before diagnosis: the frame is what the network gets.")
     if results.diagnosis:
         with block.side_by_side():
@@ -145,20 +144,20 @@ def _diagnosis(block: Block, results: Reproduction, tables: Mapping[str, Table])
             areas: dict[str, Measure | float] = {result.run.title: result.auc for result in results.diagnosis}
             alt = "ROC curves. " + "; ".join(f"{name}: AUC {show(area, 3)}" for name, area in areas.items())
             block.drawing(
-                figures.roc(curves, areas),
+                charts.roc(curves, areas),
                 "Figure 8. ROC curves on the validation part; AUC with its 95 % interval, band where one was drawn.",
                 alt,
             )
             for result in results.diagnosis[:1]:
                 tn, fp, fn, tp = result.confusion
                 block.drawing(
-                    figures.confusion_matrix([[tn, fp], [fn, tp]], ("not COVID-19", "COVID-19")),
+                    charts.confusion_matrix([[tn, fp], [fn, tp]], ("not COVID-19", "COVID-19")),
                     f"{result.run.title}: images by true and predicted class at {result.threshold:g}.",
                     f"{tn} true negatives, {fp} false positives, {fn} false negatives, {tp} true positives.",
                 )
         block.table(tables["diagnosis"])
     if results.marked:
-        tiles = [tile for example in results.marked for tile in pictures.crop_tiles(example)]
+        tiles = [tile for example in results.marked for tile in image_tiles.crop_tiles(example)]
         block.tiles(
             tiles,
             "Figure 9. X-rays with letters or devices, and what the crop leaves of them: what stays can stand for "
@@ -173,7 +172,7 @@ def _training(block: Block, results: Reproduction, tables: Mapping[str, Table]) 
         return
     block.table(tables["training-runs"])
     for run in runs:
-        charts = [
+        drawn = [
             (quantity, label)
             for quantity, label in (("loss", "Binary cross-entropy"), ("accuracy", "Accuracy"))
             if any(
@@ -182,14 +181,14 @@ def _training(block: Block, results: Reproduction, tables: Mapping[str, Table]) 
                 for part in ("train", "validation")
             )
         ]
-        if not charts:
+        if not drawn:
             continue
         block.heading(run.title)
         with block.side_by_side():
-            for quantity, label in charts:
+            for quantity, label in drawn:
                 words = f"{run.title}: {label.lower()} by epoch"
                 block.drawing(
-                    figures.history(run.history, quantity, label), f"{words}.", _spoken(run, quantity, words)
+                    charts.history(run.history, quantity, label), f"{words}.", _spoken(run, quantity, words)
                 )
 
 

@@ -16,7 +16,7 @@ from lungsight.audit.verdict import STEPS
 from lungsight.audit.views import VIEWS
 from lungsight.files import write_json, write_text
 from lungsight.metrics import Interval
-from lungsight.report import charts as figures
+from lungsight.report import charts
 from lungsight.report.content import Measure
 from lungsight.report.image_tiles import plain
 from lungsight.report.page import Block, Page, Tile
@@ -198,7 +198,7 @@ def _perturbation(block: Block, audit: Audit, table: Table) -> None:
     ]
     if rows:
         block.drawing(
-            figures.forest(rows, "AUROC of the score after the change", audit.score.pooled.value),
+            charts.forest(rows, "AUROC of the score after the change", audit.score.pooled.value),
             "AUROC after each change; the dotted line is the score on the images as they are.",
             "Forest plot of the AUROC after each change.",
             wide=True,
@@ -250,7 +250,7 @@ def _retraining(block: Block, audit: Audit, table: Table) -> None:
         ]
         if rows:
             block.drawing(
-                figures.forest(rows, label, overall.value if overall else None),
+                charts.forest(rows, label, overall.value if overall else None),
                 f"{label} of the probes; the dotted line is the audited score.",
                 f"Forest plot of the probes' {label}.",
                 wide=True,

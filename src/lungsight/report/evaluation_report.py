@@ -18,7 +18,7 @@ from lungsight.evaluation.subgroups import Subgroup
 from lungsight.files import write_json, write_text
 from lungsight.metrics import Interval
 from lungsight.preprocess import resize_image, to_uint8
-from lungsight.report import charts as figures
+from lungsight.report import charts
 from lungsight.report.claim import CLAIM, TRIPOD, Item, to_dict, to_markdown
 from lungsight.report.content import Curve, Measure
 from lungsight.report.image_tiles import plain, with_outlines
@@ -251,7 +251,7 @@ def _score(block: Block, found: DiagnosisFigures, table: Table) -> None:
             low, high = found.band
             curve = Curve(found.roc.false_positive_rate, found.roc.true_positive_rate, low, high, found.grid)
             block.drawing(
-                figures.roc({"score": curve}, {"score": area}),
+                charts.roc({"score": curve}, {"score": area}),
                 "ROC curve; the band is the 95 % interval over patients.",
                 f"ROC curve, area {area.value:.3f}.",
             )
@@ -261,7 +261,7 @@ def _score(block: Block, found: DiagnosisFigures, table: Table) -> None:
             positives = counts.tp + counts.fn
             prevalence = positives / (positives + counts.fp + counts.tn)
             block.drawing(
-                figures.precision_recall(
+                charts.precision_recall(
                     {"score": curve}, prevalence, {"score": Measure.of(found.figures["auprc"])}
                 ),
                 "Precision over recall, with its band; the dotted line is chance.",
@@ -269,20 +269,20 @@ def _score(block: Block, found: DiagnosisFigures, table: Table) -> None:
             )
         bins = found.reliability
         block.drawing(
-            figures.reliability(bins.predicted, bins.observed, bins.count, Measure.of(found.figures["ece"])),
+            charts.reliability(bins.predicted, bins.observed, bins.count, Measure.of(found.figures["ece"])),
             "Reliability diagram: of the images with a probability of 0.8, are eight in ten COVID-19?",
             f"Reliability diagram, calibration error {found.figures['ece'].value:.3f}.",
         )
         curve_ = found.decision
         block.drawing(
-            figures.decision_curve(curve_.thresholds, {"the score": curve_.model}, curve_.treat_all),
+            charts.decision_curve(curve_.thresholds, {"the score": curve_.model}, curve_.treat_all),
             "Decision curve, at the share of COVID-19 in these data, which is not a hospital's.",
             "Net benefit over the threshold probability.",
         )
         counts = found.confusion
         matrix = [[counts.tn, counts.fp], [counts.fn, counts.tp]]
         block.drawing(
-            figures.confusion_matrix(matrix, ("other", "COVID-19")),
+            charts.confusion_matrix(matrix, ("other", "COVID-19")),
             f"Confusion matrix at the threshold {found.threshold:g}.",
             f"{counts.tp} found, {counts.fn} missed, {counts.fp} false alarms, {counts.tn} rightly passed.",
         )
@@ -313,7 +313,7 @@ def _masks(block: Block, found: MaskFigures, table: Table) -> None:
     block.table(table)
     truth, predicted = found.areas.T * 100
     block.drawing(
-        figures.bland_altman(truth, predicted, "% of the image"),
+        charts.bland_altman(truth, predicted, "% of the image"),
         "Bland-Altman plot of the lung area: difference over mean, with the 95 % limits of agreement.",
         f"Mean difference of the lung area {float((predicted - truth).mean()):+.2f} % of the image.",
     )
@@ -370,7 +370,7 @@ def _subgroups(block: Block, groups: tuple[Subgroup, ...], table: Table, result:
         ]
         if rows and overall is not None:
             block.drawing(
-                figures.forest(rows, WORDS[name], overall.value),
+                charts.forest(rows, WORDS[name], overall.value),
                 f"{WORDS[name]} by subgroup with 95 % intervals; the dotted line is all images.",
                 f"Forest plot of {WORDS[name]}.",
                 wide=True,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import DataError
+from lungsight.preprocess import resize_image
 from lungsight.report.content import CropExample, MaskExample
 from lungsight.report.page import Tile
 
@@ -28,16 +29,12 @@ def _rgb(image: Image, side: int = SIDE) -> Image:
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     factor = side / max(grey.shape)
     size = (max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor)))
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return np.asarray(
-        cv2.cvtColor(cv2.resize(grey, size, interpolation=way), cv2.COLOR_GRAY2RGB), dtype=np.uint8
-    )
+    return np.asarray(cv2.cvtColor(resize_image(grey, size[::-1]), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
 def _fit(values: NDArray[Any], picture: Image) -> NDArray[np.float32]:
-    size = (picture.shape[1], picture.shape[0])
     return np.asarray(
-        cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_LINEAR), dtype=np.float32
+        resize_image(values.astype(np.float32), (picture.shape[0], picture.shape[1])), np.float32
     )
 
 
@@ -141,8 +138,3 @@ def prediction_tiles(example: MaskExample, threshold: float) -> list[Tile]:
             heat(example.probability, threshold), "Probability of lung.", f"probability, cut at {threshold:g}"
         ),
     ]
-
-
-def contact_sheet(cases: list[tuple[Image, str]]) -> list[Tile]:
-    """Cases with captions, e.g. the worst ones or near-duplicates."""
-    return [Tile(_rgb(image, 240), f"X-ray. {caption}", caption) for image, caption in cases]

@@ -1,16 +1,17 @@
 """One self-contained HTML page: no outside hosts, fonts or scripts, readable in light, dark, print and on a phone.
 
-Everything that is text is escaped; nothing but `Block.drawing` takes markup, and that is an SVG made here.
+The markup stands in `templates/` (Jinja2, autoescape on); here is only what goes into it. Nothing but
+`Block.drawing` takes markup, and that is an SVG made by `lungsight.report.charts`.
 """
 
 from __future__ import annotations
 
 import base64
-import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.errors import DataError
+from lungsight.errors import DataError, require
 from lungsight.files import write_text
 from lungsight.report.content import Measure
 from lungsight.report.tables import Cell, Table, show
@@ -32,7 +33,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture in a grid.
+    """An image in a grid.
 
     Attributes:
         image: (H, W) or (H, W, 3) RGB uint8.
@@ -48,114 +49,101 @@ class Block:
     """A run of paragraphs, tables and figures; a section of a page, or what is inside a `details`."""
 
     def __init__(self) -> None:
-        self._parts: list[str] = []
+        self.parts: list[dict[str, Any]] = []
+
+    def _add(self, kind: str, **values: Any) -> None:
+        self.parts.append({"kind": kind, **values})
 
     def render(self) -> str:
-        return "\n".join(self._parts)
+        """The HTML of this block alone."""
+        return str(_environment().get_template("blocks.html").module.parts(self.parts))
 
     def text(self, *paragraphs: str) -> None:
         """Plain paragraphs; `backticks` make code."""
-        self._parts += [f"<p>{_inline(paragraph)}</p>" for paragraph in paragraphs]
+        self._add("text", paragraphs=paragraphs)
 
     def heading(self, text: str) -> None:
-        self._parts.append(f"<h3>{_inline(text)}</h3>")
+        """A heading within the section."""
+        self._add("heading", text=text)
 
     def points(self, items: Sequence[str]) -> None:
         """A list with bullets."""
-        self._parts.append("<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in items) + "</ul>")
+        self._add("points", items_=list(items))
 
     def code(self, text: str) -> None:
         """A command or listing, as it is."""
-        self._parts.append(f'<pre tabindex="0"><code>{html.escape(text)}</code></pre>')
+        self._add("code", text=text)
 
     def warning(self, text: str) -> None:
         """A sentence that must not be passed over."""
-        self._parts.append(f'<div class="warning" role="note"><strong>Note.</strong> {_inline(text)}</div>')
+        self._add("warning", text=text)
 
     def key_figures(self, figures: Sequence[tuple[str, Cell, str]], digits: int = 4) -> None:
-        """The few figures that matter, large: (label, value, note). The interval of a measure joins the note."""
+        """The few values that matter, large: (label, value, note). The interval of a measure joins the note."""
         cards = []
         for label, value, note in figures:
             if isinstance(value, Measure) and value.bounds:
                 interval = "95 % interval " + " to ".join(show(end, digits) for end in value.bounds)
                 note = f"{interval}. {note}" if note else interval
             number = value.value if isinstance(value, Measure) else value
-            cards.append(
-                f'<div><dt>{_inline(label)}</dt><dd class="value">{html.escape(show(number, digits))}</dd>'
-                + (f'<dd class="note">{_inline(note)}</dd>' if note else "")
-                + "</div>"
-            )
-        self._parts.append(f'<dl class="keys">{"".join(cards)}</dl>')
+            cards.append({"label": label, "value": show(number, digits), "note": note})
+        self._add("keys", cards=cards)
 
     def table(self, table: Table) -> None:
-        """A table; columns that hold only figures stand to the right."""
+        """A table; columns that hold only numbers stand to the right."""
         full = [row for row in table.rows if len(row) == len(table.header)]
         numeric = [
             index > 0 and bool(full) and all(not isinstance(row[index], str) for row in full)
             for index in range(len(table.header))
         ]
-        head = "".join(
-            f'<th scope="col"{_class(number)}>{_inline(name)}</th>'
-            for name, number in zip(table.header, numeric, strict=True)
-        )
-        body = []
+        rows = []
         for row in table.rows:
-            if len(row) == 1 and len(table.header) > 1:
-                body.append(
-                    f'<tr><th scope="rowgroup" colspan="{len(table.header)}">{_inline(show(row[0]))}</th></tr>'
-                )
-                continue
-            cells = [f'<th scope="row">{_cell(row[0], table.digits)}</th>']
-            cells += [
-                f"<td{_class(number)}>{_cell(cell, table.digits, signed=name in table.signed)}</td>"
-                for cell, number, name in zip(row[1:], numeric[1:], table.header[1:], strict=True)
+            cells = [
+                _cell(value, table.digits, signed=index > 0 and name in table.signed)
+                for index, (value, name) in enumerate(zip(row, table.header, strict=False))
             ]
-            body.append(f"<tr>{''.join(cells)}</tr>")
-        label = html.escape(table.caption, quote=True)
-        notes = f'<p class="notes">{_inline(table.notes)}</p>' if table.notes else ""
-        self._parts.append(
-            f'<div><div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>'
-            f"<caption><span>{_inline(table.caption)}</span></caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{''.join(body)}</tbody></table></div>{notes}</div>"
+            rows.append({"group": len(row) == 1 and len(table.header) > 1, "cells": cells})
+        self._add(
+            "table",
+            caption=table.caption,
+            header=list(table.header),
+            numeric=numeric,
+            rows=rows,
+            notes=table.notes,
         )
 
     def drawing(self, svg: str, caption: str, alt: str, *, wide: bool = False) -> None:
         """An SVG from `lungsight.report.charts`; a `wide` one scrolls sideways on a phone."""
-        label = html.escape(alt, quote=True)
-        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-        if wide:
-            svg = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{svg}</div>'
-        kind = ' class="wide"' if wide else ""
-        self._parts.append(f"<figure{kind}>{svg}<figcaption>{_caption(caption)}</figcaption></figure>")
+        self._add("drawing", svg=svg, caption=caption, alt=alt, wide=wide)
 
     @contextmanager
     def side_by_side(self) -> Iterator[None]:
         """What is added inside stands in columns where there is room."""
-        self._parts.append('<div class="columns">')
+        outer, self.parts = self.parts, []
         yield
-        self._parts.append("</div>")
+        inner, self.parts = self.parts, outer
+        self._add("columns", parts=inner)
 
     def tiles(self, tiles: Sequence[Tile], caption: str, *, columns: int = 4) -> None:
-        """A grid of pictures, with one caption under all; two columns on a phone."""
-        pictures = "".join(
-            f'<figure><img src="{_picture(tile.image)}" alt="{html.escape(tile.alt, quote=True)}" loading="lazy" '
-            f'width="{tile.image.shape[1]}" height="{tile.image.shape[0]}">'
-            + (f"<figcaption>{_inline(tile.caption)}</figcaption>" if tile.caption else "")
-            + "</figure>"
+        """A grid of images, with one caption under all; two columns on a phone."""
+        found = [
+            {
+                "source": _data_url(tile.image),
+                "alt": tile.alt,
+                "caption": tile.caption,
+                "width": tile.image.shape[1],
+                "height": tile.image.shape[0],
+            }
             for tile in tiles
-        )
-        self._parts.append(
-            f'<figure><div class="tiles" style="--columns:{columns}">{pictures}</div>'
-            f"<figcaption>{_caption(caption)}</figcaption></figure>"
-        )
+        ]
+        self._add("tiles", tiles=found, caption=caption, columns=columns)
 
     @contextmanager
     def details(self, summary: str, *, open: bool = False) -> Iterator[Block]:
         """What a reader may skip; closed on screen, shown in print."""
         inner = Block()
         yield inner
-        state = " open" if open else ""
-        self._parts.append(f"<details{state}><summary>{_inline(summary)}</summary>{inner.render()}</details>")
+        self._add("details", summary=summary, open=open, parts=inner.parts)
 
 
 class Page:
@@ -184,52 +172,31 @@ class Page:
         return block
 
     def provenance(self, facts: Mapping[str, Any]) -> None:
-        """What the footer says about where the figures came from."""
+        """What the footer says about where the values came from."""
         self._footer = [(str(key).replace("_", " "), _flat(value)) for key, value in facts.items()]
 
     def render(self) -> str:
         """The page as one string."""
+        from markupsafe import Markup
+
         style = resources.files("lungsight.report").joinpath("style.css").read_text("utf-8")
-        contents = "".join(
-            f'<li><a href="#{name}">{_inline(title)}</a></li>' for name, title, _ in self._sections
+        html: str = (
+            _environment()
+            .get_template("page.html")
+            .render(
+                title=self.title,
+                lead=self.lead,
+                banner=BANNER,
+                policy=_POLICY,
+                style=Markup(style),  # our own file; a style element is not escaped
+                sections=[
+                    {"id": name, "title": title, "parts": block.parts}
+                    for name, title, block in self._sections
+                ],
+                footer=[(key, value) for key, value in self._footer if value],
+            )
         )
-        body = "\n".join(
-            f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_inline(title)}</h2>\n'
-            f"{block.render()}\n</section>"
-            for name, title, block in self._sections
-        )
-        facts = " · ".join(
-            f"{html.escape(key)}: {html.escape(value)}" for key, value in self._footer if value
-        )
-        lead = f'<p class="lead">{_inline(self.lead)}</p>' if self.lead else ""
-        return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<link rel="icon" href="data:,">
-<title>{html.escape(self.title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<a class="skip" href="#content">Skip to the content</a>
-<div class="banner">{BANNER}</div>
-<div class="sheet">
-<header><h1>{_inline(self.title)}</h1>{lead}</header>
-<div class="layout">
-<nav aria-label="Contents"><strong>Contents</strong><ol>{contents}</ol></nav>
-<main id="content">
-{body}
-</main>
-</div>
-<footer><p><strong>{BANNER}.</strong></p><p>{facts}</p></footer>
-</div>
-</body>
-</html>
-"""
+        return html
 
     def write(self, path: str | Path) -> Path:
         """Write the page whole or not at all.
@@ -241,24 +208,46 @@ class Page:
         return Path(path)
 
 
-def _inline(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+@cache
+def _environment() -> Any:
+    jinja2 = require("jinja2", feature="Writing a report", extra="train")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lungsight.report"),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"inline": _inline, "caption": _caption, "drawn": _drawn}
+    return environment
 
 
-def _caption(text: str) -> str:
-    # 'Figure 5. Words' gets its label in bold.
-    return re.sub(r"^((?:Figure|Table) [^.]{1,12}\.)", r"<b>\1</b>", _inline(text))
+def _inline(text: str) -> Any:
+    """Escaped text in which `backticks` are code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _class(numeric: bool) -> str:
-    return ' class="num"' if numeric else ""
+def _caption(text: str) -> Any:
+    """As `_inline`; 'Figure 5. Words' gets its label in bold."""
+    from markupsafe import Markup
+
+    return Markup(re.sub(r"^((?:Figure|Table) [^.]{1,12}\.)", r"<b>\1</b>", str(_inline(text))))
 
 
-def _cell(value: Cell, digits: int, *, signed: bool = False) -> str:
-    number, bracket, interval = show(value, digits, signed=signed).partition(" (")
-    if isinstance(value, Measure) and bracket:
-        return f'{number} <span class="interval">({interval}</span>'
-    return _inline(number + bracket + interval)
+def _drawn(svg: str, alt: str) -> Any:
+    """An SVG of our own with its description."""
+    from markupsafe import Markup, escape
+
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1))
+
+
+def _cell(value: Cell, digits: int, *, signed: bool = False) -> dict[str, str]:
+    if isinstance(value, Measure) and value.bounds:
+        ends = " to ".join(show(end, digits) for end in value.bounds)
+        return {"text": show(value.value, digits), "interval": ends}
+    return {"text": show(value, digits, signed=signed), "interval": ""}
 
 
 def _flat(value: Any) -> str:
@@ -267,7 +256,7 @@ def _flat(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _picture(image: NDArray[np.uint8]) -> str:
+def _data_url(image: NDArray[np.uint8]) -> str:
     pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     # 4:4:4: coloured outlines one pixel wide would smear under chroma subsampling.
     options = [
@@ -278,5 +267,5 @@ def _picture(image: NDArray[np.uint8]) -> str:
     ]
     done, data = cv2.imencode(".jpg", pixels, options)
     if not done:
-        raise DataError(f"a picture of shape {image.shape} cannot be encoded")
+        raise DataError(f"an image of shape {image.shape} cannot be encoded")
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
