@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 
 from lungsight.batch import predict
+from lungsight.card import Card, InputSettings
 from lungsight.inference import Lungsight, load_model
 from lungsight.inference.sessions import Session
-from lungsight.model import Card, InputSettings, Model
+from lungsight.model import Model
 from lungsight.preprocess import Frame, resize_image, to_unit
 from lungsight.writers.images import overlay, write_mask, write_picture
 from lungsight.xray import find_inputs, read_xray

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 FOLDS = 3
 SMALL = (
-    *("--set", "data.size=[32,32]", "--set", "data.working=[64,64]", "--set", "network.width=0.25"),
+    *("--set", "data.size=[32,32]", "--set", "data.resize_to=[64,64]", "--set", "network.width=0.25"),
     *("--set", "training.epochs=2", "--set", f"split.folds={FOLDS}", "--set", 'split.only_source=""'),
 )
 
@@ -82,8 +82,10 @@ def test_the_exported_file_is_the_mean_of_the_folds_for_balanced_classes(
     assert np.allclose(logits, torch.stack(members).mean(dim=0).numpy(), atol=1e-4)
     assert np.allclose(evidence.mean(axis=(2, 3)), logits, atol=1e-5)
 
-    assert model.card.data.images == 60
-    assert model.card.data.patients == len({row["patient"] for row in csv.DictReader(predictions.open())})
+    assert model.card.trained_on[0].images == 60
+    assert model.card.trained_on[0].patients == len(
+        {row["patient"] for row in csv.DictReader(predictions.open())}
+    )
     stored = json.loads((folder / "metrics.json").read_text())["calibration"]
     share = stored["prevalence"]
     calibration = model.card.calibration

@@ -130,7 +130,7 @@ SMALL: dict[str, Any] = {
     "training.batch": 4,
     "training.epochs": 6,
     "training.learning_rate": 5e-3,
-    "training.averaging": 0.0,
+    "training.ema_decay": 0.0,
     "training.augmentation": "none",
 }
 
@@ -256,7 +256,7 @@ def test_damaged_runs_are_named(dataset: Dataset, lung_run: Path, tmp_path: Path
     with pytest.raises(ModelError, match="are damaged"):
         evaluate_run(folder, dataset)
     wide = load_recipe(lung_run / "config.toml").with_settings(**{"network.width": 0.2})
-    from lungsight.config import to_toml
+    from lungsight.records import to_toml
 
     shutil.copy(lung_run / "weights.safetensors", folder)
     (folder / "config.toml").write_text(to_toml(wide))

@@ -13,10 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from lungsight import explain
+from lungsight.card import InputSettings
 from lungsight.cli import app
 from lungsight.errors import InputError, ModelError
 from lungsight.inference import Lungsight, load_model
-from lungsight.model import InputSettings, load_bundle, save
+from lungsight.model import load_bundle, save
 from tiny_networks import SIZE, diagnosis_card, draw_chest, write_bundle
 
 
@@ -67,10 +68,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Lungsight:
     return load_model(write_bundle(tmp_path_factory.mktemp("networks")), threads=1)
 
 
-def with_diagnosis(folder: Path, network: bytes, *, preprocessing: str = "lungs-only") -> Lungsight:
+def with_diagnosis(folder: Path, network: bytes, *, preprocessing: str = "crop_to_lungs") -> Lungsight:
     write_bundle(folder, "lungs")
-    size = (32, 32) if preprocessing == "lungs-only" else SIZE
-    settings = InputSettings(size, preprocessing, working=SIZE, grow=0.02)  # type: ignore[arg-type]
+    size = (32, 32) if preprocessing == "crop_to_lungs" else SIZE
+    settings = InputSettings(size, preprocessing, resize_to=SIZE, dilation=0.02)  # type: ignore[arg-type]
     save(folder, diagnosis_card(input=settings), network)
     return Lungsight(load_bundle(folder), threads=1)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,9 +10,10 @@ pytest.importorskip("onnxscript")
 
 import onnxruntime  # noqa: E402
 
-from lungsight.config import Recipe, from_table  # noqa: E402
+from lungsight.config import Recipe  # noqa: E402
 from lungsight.errors import ModelError  # noqa: E402
 from lungsight.networks import NETWORKS  # noqa: E402
+from lungsight.records import build  # noqa: E402
 from lungsight.training import export  # noqa: E402
 from lungsight.training.module import make_network  # noqa: E402
 
@@ -23,7 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 def recipe_for(name: str, channels: int) -> Recipe:
     masks = NETWORKS[name].gives_masks
-    return from_table(
+    return build(
+        Recipe,
         {
             "name": "t",
             "task": "lungs" if masks else "gate" if NETWORKS[name].answers > 1 else "diagnosis",
@@ -31,9 +31,9 @@ def recipe_for(name: str, channels: int) -> Recipe:
             "data": {
                 "size": [64, 96],
                 "channels": channels,
-                "view": "whole" if masks or name == "gate-cnn" else "lungs",
+                "crop_mode": "resize" if masks or name == "gate-cnn" else "crop_to_lungs",
             },
-        }
+        },
     )
 
 
@@ -91,8 +91,3 @@ def test_parity_sees_a_difference() -> None:
     torch.manual_seed(1)
     other = torch.nn.Sequential(make_network(recipe), torch.nn.Sigmoid()).eval()
     assert export.parity(other, code, recipe) > 1e-2
-
-
-def test_an_unfinished_run_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="holds no finished run"):
-        export.export_run(tmp_path)

@@ -143,7 +143,7 @@ def test_a_gate_is_trained_judged_and_exported(tmp_path: Path) -> None:
         "data.size": [64, 64],
         "training.epochs": 6,
         "training.batch": 4,
-        "training.averaging": 0.0,
+        "training.ema_decay": 0.0,
         "training.augmentation": "none",
     }
     run = train(load_recipe("gate").with_settings(**changes), dataset, tmp_path / "run")

@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
+from lungsight.card import Calibration, InputSettings
 from lungsight.errors import ConfigError, InputError, ModelError
 from lungsight.inference import Failure, Lungsight, Result, load_model, plausibility
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference.classifier import decide, prepare
-from lungsight.model import Calibration, InputSettings, save
+from lungsight.model import save
 from lungsight.preprocess import Frame, crop_to_lungs, resize_image
 from lungsight.xray import XRay, read_xray
 from tiny_networks import (
@@ -93,7 +94,7 @@ def test_the_probability_is_the_networks_by_hand(model: Lungsight) -> None:
     mask = cv2.blur(small.astype(np.float32) / 255, (3, 3), borderType=cv2.BORDER_CONSTANT) < 0.5
     # The drawn border is bright, the average pool counts its zero padding: only the inside is compared.
     mask[[0, -1]] = mask[:, [0, -1]] = False
-    seen = crop_to_lungs(small, mask, (32, 32), grow=0.02)
+    seen = crop_to_lungs(small, mask, (32, 32), dilation=0.02)
     assert seen is not None
     logit = 8 * (float(seen.mean()) - 0.5)
     assert result.probability == pytest.approx(1 / (1 + np.exp(-(1.5 * logit + 0.1))), abs=2e-3)
@@ -385,17 +386,17 @@ def test_uncertain_where_the_interval_holds_the_threshold() -> None:
 def test_views_of_the_diagnosis_network() -> None:
     pixels = draw_chest(64, 64)
     mask = cv2.blur(pixels, (3, 3)) < 120
-    whole = prepare(pixels, mask, InputSettings((60, 62), working=(64, 64), crop=(4, 1, 0, 1), channels=3))
+    whole = prepare(pixels, mask, InputSettings((60, 62), resize_to=(64, 64), crop=(4, 1, 0, 1), channels=3))
     assert whole is not None
     assert whole.shape == (3, 60, 62)
     assert np.allclose(whole[1] * 255, pixels[4:, 1:63])
-    masked = prepare(pixels, mask, InputSettings((64, 64), "masked"))
+    masked = prepare(pixels, mask, InputSettings((64, 64), "apply_mask"))
     assert masked is not None
     assert np.allclose(masked[0] * 255, np.where(mask, pixels, 0))
-    alone = prepare(pixels, mask, InputSettings((40, 40), "lungs-only", working=(64, 64), grow=0.02))
+    alone = prepare(pixels, mask, InputSettings((40, 40), "crop_to_lungs", resize_to=(64, 64), dilation=0.02))
     assert alone is not None
     assert alone.shape == (1, 40, 40)
-    assert prepare(pixels, np.zeros((64, 64), bool), InputSettings((40, 40), "lungs-only")) is None
+    assert prepare(pixels, np.zeros((64, 64), bool), InputSettings((40, 40), "crop_to_lungs")) is None
 
 
 # Networks that are not what they should be

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
+from lungsight.card import Calibration, Card, InputSettings, TrainedOn
 from lungsight.errors import ModelError
-from lungsight.model import Calibration, Card, InputSettings, TrainedOn, load, load_bundle, save
+from lungsight.model import load, load_bundle, save
+from lungsight.records import build, plain, to_json
 from tiny_networks import diagnosis_card, gate_card, lungs_card, lungs_onnx, write_bundle
 
 
 def test_a_card_survives_the_disk(tmp_path: Path) -> None:
     card = diagnosis_card(
-        data=TrainedOn("v7", "0123456789abcdef", 461, 300, ("ieee8023",)),
+        trained_on=(TrainedOn("v7", "0123456789abcdef", 461, 300, ("ieee8023",)),),
         calibration=Calibration(2.0, -0.5, replicates=((1.9, -0.4), (2.1, -0.6)), uncertain=(0.4, 0.6)),
         recipe='name = "diagnosis"\n',
-        figures={"auroc": {"value": 0.7, "interval": [0.6, 0.8]}},
+        metrics={"auroc": {"value": 0.7, "interval": [0.6, 0.8]}},
         limits=("adults only",),
         seed=3,
     )
@@ -42,39 +44,43 @@ def test_a_card_survives_the_disk(tmp_path: Path) -> None:
         ("seed", 1.5, "seed"),
         ("limits", "none", "limits"),
         ("limits", [1], "limits"),
-        ("figures", [], "figures"),
+        ("figures", [], "metrics"),
         ("input", {"size": [64]}, "input.size"),
         ("input", {"size": [64, 4]}, "input.size"),
-        ("input", {"size": [64, 64], "grow": 2.0}, "input.grow"),
+        ("input", {"size": [64, 64], "grow": 2.0}, "input.dilation"),
         ("input", {"size": [64, 64], "channels": 2}, "input.channels"),
-        ("input", {"size": [64, 64], "preprocessing": "masked"}, "input.preprocessing"),
-        ("input", {"size": [64, 64], "working": [64, 64], "crop": [1, 0, 0, 0]}, "input.size"),
+        ("input", {"size": [64, 64], "preprocessing": "apply_mask"}, "input.preprocessing"),
+        ("input", {"size": [64, 64], "resize_to": [64, 64], "crop": [1, 0, 0, 0]}, "input.size"),
         ("input", {}, "input.size"),
         ("input", 3, "input"),
         ("calibration", {"slope": float("nan")}, "calibration.slope"),
+        ("calibration", {"slope": None}, "calibration.slope"),
+        ("calibration", {"intercept": float("inf")}, "calibration.intercept"),
         ("calibration", {"uncertain": [0.6, 0.4]}, "calibration.uncertain"),
         ("calibration", {"replicates": [[1, 2, 3]]}, "calibration.replicates"),
         ("color", "red", "color"),
-        ("format", 2, "format"),
+        ("format", 3, "format"),
+        ("convention", "both", "convention"),
+        ("classes", ["heart"], "convention"),
     ],
 )
 def test_a_bad_card_is_refused_by_name(key: str, value: Any, said: str) -> None:
-    table = {**lungs_card().to_dict(), key: value}
+    table = {**plain(lungs_card(convention="full")), key: value}
     with pytest.raises(ModelError, match=said) as caught:
-        Card.from_dict(table, where="some.json")
+        build(Card, table, where="some.json", error=ModelError)
     assert caught.value.where == "some.json"
 
 
 def test_a_gate_needs_the_class_frontal() -> None:
     with pytest.raises(ModelError, match="frontal"):
-        Card.from_dict(gate_card(classes=("a", "b")).to_dict())
+        build(Card, plain(gate_card()) | {"classes": ["a", "b"]}, error=ModelError)
 
 
 def test_a_card_that_lacks_a_key_is_refused() -> None:
-    table = lungs_card().to_dict()
+    table = plain(lungs_card())
     del table["threshold"]
-    with pytest.raises(ModelError, match="lacks threshold"):
-        Card.from_dict(table)
+    with pytest.raises(ModelError, match="threshold is missing"):
+        build(Card, table, error=ModelError)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '"card"', "\xff"])
@@ -164,11 +170,15 @@ def test_the_shipped_networks_load() -> None:
             card.command,
             card.licence,
             card.created,
-            card.data.name,
-            card.data.fingerprint,
+            *(one.name for one in card.trained_on),
+            *(one.fingerprint for one in card.trained_on),
         ):
             assert text, f"{card.name}'s card leaves something out"
         assert card.limits
-        assert card.figures
-    assert json.dumps([model.card.to_dict() for model in bundle.models])
+        assert card.metrics and card.trained_on
+    assert [json.loads(to_json(model.card))["name"] for model in bundle.models] == [
+        "lungs",
+        "diagnosis",
+        "gate",
+    ]
     assert InputSettings(bundle.lungs.card.input.size) == bundle.lungs.card.input

@@ -129,7 +129,7 @@ def test_the_lungs_alone_show_nothing_else() -> None:
     image = rng.integers(60, 120, (80, 60), dtype=np.uint8)
     elsewhere = image.copy()
     elsewhere[~mask] = rng.integers(0, 256, (~mask).sum())
-    first, second = (crop_to_lungs(part, mask, (40, 20), grow=0) for part in (image, elsewhere))
+    first, second = (crop_to_lungs(part, mask, (40, 20), dilation=0) for part in (image, elsewhere))
     assert first is not None
     assert second is not None
     assert (first == second).all()

@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from lungsight.card import Calibration
 from lungsight.inference import Lungsight, load_model
-from lungsight.model import Calibration, load_bundle, save
+from lungsight.model import load_bundle, save
 from lungsight.server import answers
 from lungsight.server.answers import Form
 from lungsight.server.app import create_app

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 torch = pytest.importorskip("torch")
 
-from lungsight.config import Recipe, load_recipe, to_toml  # noqa: E402
+from lungsight.config import Recipe, load_recipe  # noqa: E402
 from lungsight.dataset import Dataset, read_dataset  # noqa: E402
 from lungsight.errors import ConfigError, DataError, LungsightError, ModelError, OutputError  # noqa: E402
 from lungsight.networks import Mirrored  # noqa: E402
+from lungsight.records import to_toml  # noqa: E402
 from lungsight.training import (  # noqa: E402
     Progress,
     load_run,
@@ -42,14 +44,14 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "data.crop": [4, 4, 0, 4],
         },
     ),
-    "average, cosine, augmentation": ("lungs", {"split.kind": "paper", "training.averaging": 0.8}),
+    "average, cosine, augmentation": ("lungs", {"split.kind": "paper", "training.ema_decay": 0.8}),
     "the best epoch's weights": (
         "paper-segmentation",
-        {"training.keep": "best", "training.learning_rate": 0.05, "training.seed": 2},
+        {"training.checkpoint": "best", "training.learning_rate": 0.05, "training.seed": 2},
     ),
     "lungs alone": (
         "diagnosis",
-        {"split.kind": "paper", "split.only_source": "", "data.working": [0, 0], "training.averaging": 0.9},
+        {"split.kind": "paper", "split.only_source": "", "data.resize_to": [0, 0], "training.ema_decay": 0.9},
     ),
 }
 
@@ -190,7 +192,7 @@ def test_the_best_epoch_is_kept_where_the_recipe_says_so(
     best = int(np.argmin([row["val_loss"] for row in rows])) + 1
     assert best < len(rows), "this seed must have its best epoch before the last one for the test to tell"
     short = train(
-        small(kind, **{"training.epochs": best, "training.keep": "last"}), dataset, tmp_path / "short"
+        small(kind, **{"training.epochs": best, "training.checkpoint": "last"}), dataset, tmp_path / "short"
     )
     weights = [(folder / "weights.safetensors").read_bytes() for folder in (short.folder, whole[kind])]
     assert weights[0] == weights[1]
@@ -198,7 +200,7 @@ def test_the_best_epoch_is_kept_where_the_recipe_says_so(
 
 def test_the_average_is_not_the_last_step(dataset: Dataset, whole: dict[str, Path], tmp_path: Path) -> None:
     kind = "average, cosine, augmentation"
-    plain = train(small(kind, **{"training.averaging": 0.0}), dataset, tmp_path / "plain").folder
+    plain = train(small(kind, **{"training.ema_decay": 0.0}), dataset, tmp_path / "plain").folder
     assert (plain / "weights.safetensors").read_bytes() != (whole[kind] / "weights.safetensors").read_bytes()
 
 
@@ -243,7 +245,7 @@ def test_flips_are_taken_up_by_whatever_loads_the_run(
     plain = whole["the paper's lungs"]
     flipped = tmp_path / "flipped"
     shutil.copytree(plain, flipped)
-    recipe = load_recipe(plain / "config.toml").with_settings(**{"evaluation.flip": True})
+    recipe = load_recipe(plain / "config.toml").with_settings(**{"evaluation.tta_flip": True})
     (flipped / "config.toml").write_text(to_toml(recipe))
     _, examples, _ = prepare(dataset, recipe)
     here, there = examples.inputs[:3], examples.inputs[:3, :, ::-1]
@@ -270,7 +272,7 @@ def test_a_run_folder_tells_what_it_is(dataset: Dataset, whole: dict[str, Path])
 def test_training_learns(dataset: Dataset, tmp_path: Path) -> None:
     recipe = load_recipe("lungs").with_settings(
         **(SMALL | {"network.width": 0.2, "training.epochs": 25, "split.kind": "paper", "training.batch": 4}),
-        **{"training.augmentation": "none", "training.averaging": 0.0, "training.learning_rate": 5e-3},
+        **{"training.augmentation": "none", "training.ema_decay": 0.0, "training.learning_rate": 5e-3},
     )
     run = train(recipe, dataset, tmp_path / "run")
     assert run.history[-1]["loss"] < 0.6 * run.history[0]["loss"]
@@ -402,14 +404,14 @@ def test_views() -> None:
     masks = np.zeros((1, 64, 64), bool)
     masks[0, 20:40, 20:30] = True
     settings = small("early stopping").data
-    cropped = view(images, masks, dataclasses.replace(settings, crop=(10, 4, 2, 3)))
+    cropped = view(images, masks, structs.replace(settings, crop=(10, 4, 2, 3)))
     assert np.array_equal(cropped, images[:, 10:62, 4:61])
-    masked = view(images, masks, dataclasses.replace(settings, view="masked", crop=(0, 0, 0, 0)))
+    masked = view(images, masks, structs.replace(settings, crop_mode="apply_mask", crop=(0, 0, 0, 0)))
     assert np.array_equal(masked, np.where(masks, images, 0))
-    alone = view(images, masks, dataclasses.replace(settings, view="lungs"))
+    alone = view(images, masks, structs.replace(settings, crop_mode="crop_to_lungs"))
     assert alone.shape == (1, 64, 64)
     assert (alone.min(), alone.max()) == (0, 255)
-    assert not view(images, masks & False, dataclasses.replace(settings, view="lungs")).any()
+    assert not view(images, masks & False, structs.replace(settings, crop_mode="crop_to_lungs")).any()
 
 
 # ------------------------------------------------------------------------------------------------ splits

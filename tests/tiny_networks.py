@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from lungsight.model import Calibration, Card, InputSettings, save
+from lungsight.card import Calibration, Card, InputSettings
+from lungsight.model import save
 
 SIZE = (64, 64)
 
@@ -76,7 +77,7 @@ def diagnosis_card(**changes: Any) -> Card:
     settings: dict[str, Any] = {
         "name": "tiny-diagnosis",
         "task": "diagnosis",
-        "input": InputSettings((32, 32), "lungs-only", working=SIZE, grow=0.02),
+        "input": InputSettings((32, 32), "crop_to_lungs", resize_to=SIZE, dilation=0.02),
         "threshold": 0.5,
         "calibration": Calibration(1.5, 0.1, covariance=((0.04, 0.0), (0.0, 0.09)), uncertain=(0.45, 0.55)),
     }

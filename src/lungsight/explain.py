@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.card import InputSettings
 from lungsight.errors import InputError, ModelError, require
 from lungsight.inference import Lungsight, Result
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference.classifier import prepare
 from lungsight.inference.sessions import Session
-from lungsight.model import InputSettings, Model
+from lungsight.model import Model
 from lungsight.preprocess import (
     Box,
     Edges,
@@ -207,10 +208,10 @@ class _View:
     @classmethod
     def of(cls, model: Lungsight, result: Result) -> _View:
         settings = _network(model).card.input
-        working = settings.working or settings.size
+        working = settings.resized
         mask = resize_mask(lungs.find(result.network_map, model.mask_threshold).mask, working)
-        if settings.preprocessing == "lungs-only":
-            box = bounding_box(dilate(mask, settings.grow)) or (0, 0, *working)
+        if settings.preprocessing == "crop_to_lungs":
+            box = bounding_box(dilate(mask, settings.dilation)) or (0, 0, *working)
         else:
             box = Edges(*settings.crop).box(working)
         return cls(settings, resize_image(result.xray.pixels, working), mask, box, result.xray.shape)

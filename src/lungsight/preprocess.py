@@ -140,7 +140,7 @@ def apply_mask(pixels: Gray, mask: NDArray[np.bool_], fill: float = 0.0) -> Gray
 
 
 def crop_to_lungs(
-    pixels: Gray, mask: NDArray[np.bool_], size: tuple[int, int], *, grow: float = 0.02
+    pixels: Gray, mask: NDArray[np.bool_], size: tuple[int, int], *, dilation: float = 0.02
 ) -> NDArray[np.float32] | None:
     """What the diagnosis network sees: the lungs alone, cut to their box, with grey levels of their own.
 
@@ -152,12 +152,12 @@ def crop_to_lungs(
         pixels: (H, W) grey.
         mask: (H, W) lungs.
         size: (h, w) of the result.
-        grow: growth of the mask as a share of the longer side.
+        dilation: growth of the mask as a fraction of the longer side.
 
     Returns:
         (h, w) `float32` in [0, 1], or None where the mask is empty.
     """
-    grown = dilate(mask, grow)
+    grown = dilate(mask, dilation)
     box = bounding_box(grown)
     if box is None:
         return None

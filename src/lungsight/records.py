@@ -1,31 +1,45 @@
 """The one base of all records: typed, checked when read, the same in Python, JSON and TOML.
 
 A record is a frozen `msgspec.Struct`. Its limits stand beside its fields (`Annotated[float, Meta(gt=0, le=4)]`), what
-concerns several fields in `__post_init__`, which raises ValueError with a sentence. `build` says which field is wrong
+concerns several fields in `__post_init__`, which raises ValueError with a sentence that begins with the name of a
+field ('crop must be smaller than size'). `build` says which field is wrong
 by its path, and never repeats a value of the file.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 
 from lungsight.errors import ConfigError, LungsightError
 
+_LIST = re.compile(r'\[\n((?: {4}[-+\w."]+,\n)+)\]')
 T = TypeVar("T")
+Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+"""A number that is neither NaN nor infinite."""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every record. Fields that had another name before are still read: `old_names` gives old -> new."""
 
     old_names: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Plain values, under today's names, as an older version may have written them -> as they are today.
+
+        Records whose values changed override it; it must leave today's values alone and take values of any kind.
+        """
+        return values
 
 
 class Invalid(ValueError):
@@ -82,7 +96,9 @@ def to_toml(record: Any) -> str:
     """TOML text; fields that are None are left out."""
     import tomli_w
 
-    return tomli_w.dumps(_without_none(plain(record)))
+    text = tomli_w.dumps(_without_none(plain(record)))
+    # Short lists on one line. No text spans lines here, so these are always the items of a list.
+    return _LIST.sub(lambda found: f"[{', '.join(found[1].replace(',', ' ').split())}]", text)
 
 
 def from_toml(
@@ -137,10 +153,12 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             str(key): _convert(parts[1], item, f"{path}.{key}" if path else str(key))
             for key, item in value.items()
         }
-    if base is float and value is None:
-        return math.nan
-    if base is float and isinstance(value, float) and math.isnan(value):
-        return value
+    # A field with limits is always a number.
+    if base is float and hint is base:
+        if value is None:
+            return math.nan
+        if isinstance(value, float) and math.isnan(value):
+            return value
     try:
         return msgspec.convert(value, hint, strict=True)
     except msgspec.ValidationError as wrong:
@@ -152,11 +170,10 @@ def _build(kind: type[Record], value: Any, path: str) -> Record:
         return value
     if not isinstance(value, Mapping):
         raise Invalid(path, "must be a table of settings")
-    hints = typing.get_type_hints(kind, include_extras=True)
-    fields = {item.name: item for item in msgspec.structs.fields(kind)}
+    hints, fields = _layout(kind)
+    named = {kind.old_names.get(str(key), str(key)): item for key, item in value.items()}
     given: dict[str, Any] = {}
-    for key, item in value.items():
-        name = kind.old_names.get(str(key), str(key))
+    for name, item in kind.upgrade(named).items():
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"Did you mean {_join(path, near[0])}?" if near else f"Known: {', '.join(fields)}"
@@ -168,12 +185,15 @@ def _build(kind: type[Record], value: Any, path: str) -> Record:
     try:
         return kind(**given)
     except ValueError as wrong:
-        raise Invalid(path, str(wrong)) if path else _sentence(wrong) from wrong
+        name, _, needed = str(wrong).partition(" ")
+        raise Invalid(_join(path, name), needed) from wrong
 
 
-def _sentence(wrong: ValueError) -> Invalid:
-    path, _, needed = str(wrong).partition(" ")
-    return Invalid(path, needed)
+@functools.cache
+def _layout(kind: type[Record]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Types and fields of a record by name."""
+    fields = {item.name: item for item in msgspec.structs.fields(kind)}
+    return typing.get_type_hints(kind, include_extras=True), fields
 
 
 def _join(path: str, name: str) -> str:
@@ -198,11 +218,16 @@ def _needed(hint: Any) -> str:
         return f"one of {', '.join(map(repr, typing.get_args(base)))}"
     if isinstance(base, type) and issubclass(base, str) and hasattr(base, "__members__"):
         return f"one of {', '.join(repr(str(item.value)) for item in base)}"  # type: ignore[attr-defined]
-    words = _WORDS.get(base) or ("a list" if typing.get_origin(base) is tuple else "of another kind")
+    words = _WORDS.get(base) or {tuple: "a list", dict: "a table"}.get(
+        typing.get_origin(base) or base, "of another kind"
+    )
+    if hint is Finite or hint == Finite:
+        return "a number"
     bounds = [
-        f"{name} {getattr(limit, key):g}"
+        f"{name} {getattr(limit, key):.10g}"
         for limit in limits
         for key, name in _LIMITS
         if getattr(limit, key) is not None
     ]
+    bounds += [f"like {limit.description}" for limit in limits if limit.description]
     return f"{words} {', '.join(bounds)}" if bounds else words

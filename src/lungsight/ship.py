@@ -6,24 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from lungsight.config import Recipe, to_toml
+from lungsight.card import Calibration, Card, InputSettings, TrainedOn
+from lungsight.config import Recipe
 from lungsight.errors import ModelError
 from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
 from lungsight.evaluation.evaluate import load_metrics
-from lungsight.metrics import logit
-from lungsight.model import Calibration, Card, InputSettings, Model, Preprocessing, TrainedOn, save
-from lungsight.networks import GATE_CLASSES, LungsCNN, LungsEnsemble
+from lungsight.model import Model, save
+from lungsight.networks import GATE_CLASSES, NETWORKS, LungsCNN, LungsEnsemble
+from lungsight.records import to_toml
 from lungsight.training import load_run
 from lungsight.training.export import to_onnx
-from lungsight.training.module import input_size
 
 RESEARCH_ONLY = "Research use only: not a medical device, not for diagnosis."
 PREVALENCE = 0.5
 """For which the probability of an exported diagnosis network holds."""
-_VIEWS: dict[str, Preprocessing] = {"whole": "squash", "masked": "masked", "lungs": "lungs-only"}
 _LIMITS = {
     "lungs": (
         "Frontal chest X-rays only; trained on adults of one collection and children of one hospital.",
@@ -79,20 +77,25 @@ def export(
         input=_input(recipe),
         threshold=float(metrics["threshold"]),
         outputs=("logit", "cam") if recipe.task == "diagnosis" else ("probability",),
-        classes=GATE_CLASSES if recipe.task == "gate" else (),
+        network=recipe.network.name,
+        classes=_classes(recipe),
+        convention="full" if recipe.task == "lungs" else None,
         calibration=_calibration(folder, folds),
-        data=TrainedOn(
-            name=str(facts.get("data_name", "")),
-            fingerprint=str(facts.get("data_fingerprint", "")),
-            images=int(metrics["images"]) if folds else int(sizes.get("train", 0)),
-            patients=int(metrics["patients"] if folds else facts.get("patients", 0)),
-            sources=tuple(facts.get("sources", ())),
+        trained_on=(
+            TrainedOn(
+                name=str(facts.get("data_name", "")),
+                fingerprint=str(facts.get("data_fingerprint", "")),
+                images=int(metrics["images"]) if folds else int(sizes.get("train", 0)),
+                patients=int(metrics["patients"] if folds else facts.get("patients", 0)),
+                sources=tuple(facts.get("sources", ())),
+            ),
         ),
+        start=recipe.training.start,
         recipe=to_toml(recipe),
         command=str(facts.get("command", "")),
         commit=str(facts.get("commit", "")),
         seed=recipe.training.seed,
-        figures=_figures(metrics),
+        metrics=_card_metrics(metrics),
         limits=(RESEARCH_ONLY, *_LIMITS[recipe.task]),
         licence=licence,
         created=str(facts.get("created", "")),
@@ -108,15 +111,22 @@ def _ensemble(networks: list[nn.Module]) -> nn.Module:
     return joined.eval()
 
 
+def _classes(recipe: Recipe) -> tuple[str, ...]:
+    if recipe.task == "gate":
+        return GATE_CLASSES
+    outputs: tuple[str, ...] = getattr(NETWORKS[recipe.network.name], "outputs", ())
+    return outputs
+
+
 def _input(recipe: Recipe) -> InputSettings:
-    view = _VIEWS[recipe.data.view]
+    data = recipe.data
     return InputSettings(
-        size=input_size(recipe),
-        preprocessing=view,
-        working=None if recipe.data.resized == input_size(recipe) else recipe.data.resized,
-        crop=recipe.data.crop,
-        grow=recipe.data.grow,
-        channels=recipe.data.channels,
+        size=data.input_size,
+        preprocessing=data.crop_mode,
+        resize_to=None if data.resized == data.input_size else data.resized,
+        crop=data.crop,
+        dilation=data.dilation,
+        channels=data.channels,
     )
 
 
@@ -124,19 +134,17 @@ def _calibration(folder: Path, folds: list[Path]) -> Calibration | None:
     if not folds:
         return None
     found = load_calibration(folder)
-    replicates = np.asarray(found["replicates"], np.float64)
-    # Five in six images of the one source with both classes are COVID-19: no user's are. Bayes' rule moves the odds.
-    shift = logit(PREVALENCE) - logit(found["prevalence"])
-    return Calibration(
+    fitted = Calibration(
         slope=float(found["slope"]),
-        intercept=float(found["intercept"] + shift),
-        replicates=tuple((float(slope), float(intercept + shift)) for slope, intercept in replicates),
-        prevalence=PREVALENCE,
+        intercept=float(found["intercept"]),
+        replicates=tuple((float(slope), float(intercept)) for slope, intercept in found["replicates"]),
     )
+    # Five in six images of the one source with both classes are COVID-19: no user's are.
+    return fitted.shifted(from_prevalence=float(found["prevalence"]), to_prevalence=PREVALENCE)
 
 
-def _figures(metrics: dict[str, Any]) -> dict[str, Any]:
-    """What a card carries of `metrics.json`: figures with intervals, not the curves or replicates."""
+def _card_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What a card carries of `metrics.json`: metrics with intervals, not the curves or replicates."""
     left_out = ("calibration", "recipe", "task", "threshold")
     return {
         key: value for key, value in metrics.items() if key not in left_out and not isinstance(value, list)

@@ -149,7 +149,7 @@ def _run(
     def score(
         images: NDArray[np.uint8], masks: NDArray[np.bool_], places: NDArray[np.intp]
     ) -> NDArray[np.float64]:
-        if mask_run is not None and recipe.data.view != "whole":
+        if mask_run is not None and recipe.data.crop_mode != "resize":
             masks = predict_masks(mask_run, images)
         inputs = view(images, masks, recipe.data)
         found = np.empty(len(images))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.config import Recipe, to_toml
+from lungsight.config import Recipe
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import ConfigError, ModelError
 from lungsight.evaluation.compute import DiagnosisFigures, diagnosis_figures, patients_of
@@ -21,6 +21,7 @@ from lungsight.evaluation.evaluate import read_split
 from lungsight.files import write_json, write_text
 from lungsight.metrics import apply_platt, fit_platt, logit
 from lungsight.metrics.intervals import Patients, resamples
+from lungsight.records import to_toml
 from lungsight.training import load_run, predict, prepare, shown, train
 from lungsight.training.module import Listener
 

@@ -288,7 +288,7 @@ def trained_on(bundle: Bundle, dataset: Dataset) -> list[str]:
     return [
         model.card.name
         for model in bundle.models
-        if model.card.data.fingerprint in prints or model.card.data.name == dataset.root.name
+        if any(one.fingerprint in prints or one.name == dataset.root.name for one in model.card.trained_on)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.model import Calibration, Card, InputSettings
+from lungsight.card import Calibration, Card, InputSettings
 from lungsight.preprocess import (
     Edges,
     Gray,
@@ -49,18 +49,18 @@ def prepare(pixels: Gray, mask: NDArray[np.bool_], settings: InputSettings) -> N
     Returns:
         (channels, h, w) in [0, 1], or None where the mask is empty.
     """
-    working = settings.working or settings.size
+    working = settings.resized
     small = resize_image(pixels, working)
     lungs = resize_mask(mask, working)
-    if settings.preprocessing == "lungs-only":
-        part = crop_to_lungs(small, lungs, settings.size, grow=settings.grow)
+    if settings.preprocessing == "crop_to_lungs":
+        part = crop_to_lungs(small, lungs, settings.size, dilation=settings.dilation)
         if part is None:
             return None
     else:
-        if settings.preprocessing == "masked":
+        if settings.preprocessing == "apply_mask":
             if not lungs.any():
                 return None
-            small = apply_mask(small, dilate(lungs, settings.grow))
+            small = apply_mask(small, dilate(lungs, settings.dilation))
         top, left, bottom, right = Edges(*settings.crop).box(working)
         part = to_unit(small[top:bottom, left:right])
     return np.repeat(part[None], settings.channels, axis=0)

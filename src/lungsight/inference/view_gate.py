@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.card import Card
 from lungsight.inference import plausibility
-from lungsight.model import Card
+from lungsight.wording import WORDS, GateClass
 from lungsight.xray import XRay
 
 LATERAL = frozenset({"LL", "RL", "LLD", "RLD", "LATERAL"})
@@ -65,8 +66,7 @@ def judge(
                 for p, name in zip(probabilities, card.classes, strict=True)
                 if name != "frontal"
             ]
-            reasons.append(
-                f"looks like: {max(others)[1]}" if others else "does not look like a frontal chest X-ray"
-            )
+            likeliest = max(others)[1] if others else GateClass.NOT_A_CHEST_XRAY
+            reasons.append(f"looks like: {WORDS[GateClass].get(likeliest, likeliest)}")
     reasons += [flag for flag in (plausibility.NO_LUNGS, plausibility.UPSIDE_DOWN) if flag in flags]
     return Gate(not reasons, score, tuple(reasons))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lungsight.networks.paper import scaled
+from lungsight.wording import GateClass
 
 
 class Standardise(nn.Module):
@@ -124,7 +125,7 @@ class LungsCNN(nn.Module):
         return self.evidence(x).mean(dim=(2, 3))
 
 
-GATE_CLASSES = ("frontal", "upside down", "on its side", "lateral view", "CT slice", "no chest X-ray")
+GATE_CLASSES = tuple(GateClass)
 """What the gate tells apart, in the order of its output; only the first passes."""
 
 

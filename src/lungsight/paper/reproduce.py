@@ -156,7 +156,7 @@ def _run(
         if name == LUNGS:
             # Leave what the later runs were planned to take.
             limit = max(0.1, left - 0.35 * plan.minutes)
-    mask_run = folder / "runs" / LUNGS if recipe.data.view == "masked" else None
+    mask_run = folder / "runs" / LUNGS if recipe.data.crop_mode == "apply_mask" else None
     run = train(
         recipe,
         kept,

@@ -139,10 +139,10 @@ def _model(recipe: Recipe, run: Path) -> dict[str, str]:
     by_patient = split.kind == "patient" or split.fold >= 0 or bool(folds)
     sizes = facts.get("split", {})
     counts = ", ".join(f"{name} {sizes[name]}" for name in ("train", "validation", "test") if name in sizes)
-    grow = f", lungs grown by {data.grow:g}" if data.view != "whole" else ""
-    chosen = {"last": "the last epoch's weights", "best": "the lowest validation loss"}[training.keep]
+    grow = f", lungs grown by {data.dilation:g}" if data.crop_mode != "resize" else ""
+    chosen = {"last": "the last epoch's weights", "best": "the lowest validation loss"}[training.checkpoint]
     return {
-        "preprocessing": f"resized to {data.size[1]} x {data.size[0]}, cut {list(data.crop)}, view {data.view}{grow}",
+        "preprocessing": f"resized to {data.size[1]} x {data.size[0]}, cut {list(data.crop)}, {data.crop_mode}{grow}",
         "partitions": f"{sizes.get('name', split.kind)}, seed {training.seed}; images: {counts}",
         "disjoint": "patient" if by_patient else "image: images of one patient can be on both sides",
         "network": f"{recipe.network.name}, width {recipe.network.width:g}; the recipe is in config.toml",

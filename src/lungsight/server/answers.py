@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight import explain
+from lungsight.card import Calibration
 from lungsight.inference import Lungsight, Result
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
-from lungsight.model import Calibration
 from lungsight.preprocess import to_uint8
 from lungsight.server.problems import Problem
 from lungsight.writers.dicom_seg import encode_dicom_seg

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from lungsight import __version__
 from lungsight.files import write_bytes, write_json
 from lungsight.inference import Lungsight, Result
+from lungsight.records import plain
 from lungsight.server import answers
 from lungsight.server.answers import Form, Part, ResponseOptions
 from lungsight.server.engine import Engine, Job
@@ -140,7 +141,7 @@ def _add_api(app: FastAPI, state: State) -> None:
         return Models(
             notice=NOTICE,
             version=__version__,
-            models=[_card(one.card.to_dict()) for one in model.bundle.models],
+            models=[_card(plain(one.card)) for one in model.bundle.models],
             mask_threshold=model.mask_threshold,
             paper_mask_threshold=PAPER_MASK_THRESHOLD,
             threshold=threshold,
@@ -273,7 +274,7 @@ def _sample() -> bytes:
 
 
 def _card(card: dict[str, Any]) -> dict[str, Any]:
-    shown = ("name", "version", "task", "sha256", "threshold", "input", "data", "figures", "limits")
+    shown = ("name", "version", "task", "sha256", "threshold", "input", "trained_on", "metrics", "limits")
     return {key: card[key] for key in (*shown, "licence", "created")}
 
 

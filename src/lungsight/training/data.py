@@ -44,17 +44,19 @@ def view(images: NDArray[np.uint8], masks: NDArray[np.bool_], settings: DataSett
     Returns:
         (N, h', w') uint8: cropped, masked, or the lungs alone, as the settings say.
     """
-    if settings.view == "lungs":
+    if settings.crop_mode == "crop_to_lungs":
         blank = np.zeros(settings.size, np.float32)
         alone = (
-            crop_to_lungs(image, mask, settings.size, grow=settings.grow)
+            crop_to_lungs(image, mask, settings.size, dilation=settings.dilation)
             for image, mask in zip(images, masks, strict=True)
         )
         return np.stack([to_uint8(blank if part is None else part) for part in alone])
     top, left, bottom, right = Edges(*settings.crop).box(images.shape[1:3])
-    if settings.view == "whole":
+    if settings.crop_mode == "resize":
         return images[:, top:bottom, left:right]
-    kept = [apply_mask(image, dilate(mask, settings.grow)) for image, mask in zip(images, masks, strict=True)]
+    kept = [
+        apply_mask(image, dilate(mask, settings.dilation)) for image, mask in zip(images, masks, strict=True)
+    ]
     return np.stack(kept)[:, top:bottom, left:right].astype(np.uint8)
 
 

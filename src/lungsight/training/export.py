@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 from lungsight.config import Recipe
 from lungsight.errors import ModelError, require
 from lungsight.networks.ours import LungsCNN, LungsEnsemble
-from lungsight.training.module import input_size
 
 TOLERANCE = 1e-4
 
@@ -75,9 +73,13 @@ def to_onnx(network: nn.Module, recipe: Recipe) -> tuple[bytes, float]:
     elif isinstance(network, LungsCNN | LungsEnsemble):
         wrapped, names, outputs = _Evidence(network), "lungs", ["logit", "cam"]
     else:
-        wrapped, names, outputs = network, "image" if recipe.data.view == "whole" else "lungs", ["logit"]
+        wrapped, names, outputs = (
+            network,
+            "image" if recipe.data.crop_mode == "resize" else "lungs",
+            ["logit"],
+        )
     wrapped.eval()
-    example = torch.rand(2, recipe.data.channels, *input_size(recipe))
+    example = torch.rand(2, recipe.data.channels, *recipe.data.input_size)
     buffer = io.BytesIO()
     torch.onnx.export(
         wrapped,
@@ -103,18 +105,10 @@ def parity(wrapped: nn.Module, code: bytes, recipe: Recipe) -> float:
     import onnxruntime
 
     rng = np.random.default_rng(0)
-    images = rng.random((8, recipe.data.channels, *input_size(recipe)), np.float32)
+    images = rng.random((8, recipe.data.channels, *recipe.data.input_size), np.float32)
     session = onnxruntime.InferenceSession(code, providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: images})[0]
     with torch.inference_mode():
         wanted = wrapped(torch.from_numpy(images))
     first = wanted[0] if isinstance(wanted, tuple) else wanted
     return float(np.abs(first.numpy() - found).max())
-
-
-def export_run(run: Path) -> tuple[Recipe, bytes, float]:
-    """`to_onnx` for a run folder; raises ModelError where it holds no finished run."""
-    from lungsight.training.train import load_run
-
-    recipe, network = load_run(run)
-    return recipe, *to_onnx(network, recipe)

@@ -11,11 +11,12 @@ from pathlib import Path
 from torch import nn
 
 from lungsight import provenance
-from lungsight.config import Recipe, to_toml
+from lungsight.config import Recipe
 from lungsight.dataset.split import Indices, Split
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ModelError
 from lungsight.files import write_bytes, write_json, write_text
+from lungsight.records import to_toml
 
 
 @dataclass(frozen=True)

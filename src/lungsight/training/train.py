@@ -31,7 +31,6 @@ from lungsight.training.module import (
     Listener,
     TrainingModule,
     channels_last,
-    input_size,
     make_network,
     read_checkpoint,
 )
@@ -100,7 +99,7 @@ def prepare(
     """
     if recipe.task == "lungs" and all(row.mask is None for row in dataset):
         raise DataError("has no lung masks, which this recipe needs", where=dataset.root)
-    if recipe.task == "lungs" or (recipe.data.view != "whole" and mask_run is None):
+    if recipe.task == "lungs" or (recipe.data.crop_mode != "resize" and mask_run is None):
         dataset = dataset.where(lambda row: row.mask is not None)
     if recipe.task == "diagnosis" or recipe.split.kind == "paper":
         dataset = dataset.where(lambda row: row.covid is not None)
@@ -111,7 +110,7 @@ def prepare(
         first = f" ({arrays.failures[0][0]}: {arrays.failures[0][1]})" if arrays.failures else ""
         raise DataError(f"none of its images could be read{first}", where=dataset.root)
     masks = arrays.masks.astype(bool)
-    if mask_run is not None and recipe.data.view != "whole":
+    if mask_run is not None and recipe.data.crop_mode != "resize":
         masks = predict_masks(mask_run, arrays.images)
     images = view(arrays.images, masks, recipe.data)
     names = [(row.source, bool(row.covid)) for row in kept]
@@ -162,7 +161,7 @@ def train(
     """
     check_network(
         recipe.network.name,
-        size=input_size(recipe),
+        size=recipe.data.input_size,
         masks=recipe.task == "lungs",
         answers=len(GATE_CLASSES) if recipe.task == "gate" else 1,
     )
@@ -201,7 +200,7 @@ def train(
     # The last one is written last: from it a run resumes, and it remembers which epoch was the best. (Not by
     # `save_last`, which since Lightning 2.6 writes only when the best one is written.)
     for name, quantity in (("best", "val_loss"), ("last", None)):
-        if name in ("last", recipe.training.keep):
+        if name in ("last", recipe.training.checkpoint):
             others.append(
                 callbacks.ModelCheckpoint(
                     dirpath=folder / CHECKPOINTS,
@@ -212,8 +211,8 @@ def train(
             )
     if recipe.training.patience:
         others.append(_Patience(monitor="val_loss", patience=recipe.training.patience, mode="min"))
-    if recipe.training.averaging:
-        others.append(callbacks.EMAWeightAveraging(decay=recipe.training.averaging))
+    if recipe.training.ema_decay:
+        others.append(callbacks.EMAWeightAveraging(decay=recipe.training.ema_decay))
     accelerated = torch.cuda.is_available()
     trainer = lightning.Trainer(
         max_epochs=recipe.training.epochs,
@@ -247,7 +246,7 @@ def train(
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from error
     # From disk, not from memory: a run that is resumed after its last epoch trains no more, and ends the same.
-    kept = read_checkpoint(folder / CHECKPOINTS / f"{recipe.training.keep}.ckpt")
+    kept = read_checkpoint(folder / CHECKPOINTS / f"{recipe.training.checkpoint}.ckpt")
     module.load_state_dict(kept["state_dict"])
     write_history(folder, history.rows)
     seconds = sum(row["seconds"] for row in history.rows)
@@ -317,7 +316,7 @@ def load_run(folder: str | Path) -> tuple[Recipe, nn.Module]:
         raise ModelError(
             "the weights are damaged, or not those of config.toml beside them", where=path
         ) from error
-    if recipe.evaluation.flip:
+    if recipe.evaluation.tta_flip:
         network = Mirrored(network)
     return recipe, network.eval()
 
