@@ -428,3 +428,9 @@ def test_crop_tiles_keep_what_the_box_says() -> None:
     assert after.image.shape[0] / after.image.shape[1] == pytest.approx(9 / 6, rel=0.02)
     with pytest.raises(DataError, match="does not lie"):
         image_tiles.crop_tiles(CropExample(image, (10, 0, 10, 8)))
+
+
+def test_prediction_needs_its_probability() -> None:
+    example = MaskExample(np.zeros((8, 8), np.uint8), np.zeros((8, 8), bool))
+    with pytest.raises(DataError, match="probability"):
+        image_tiles.prediction_tiles(example, 0.2)
