@@ -161,8 +161,8 @@ def test_images_without_lungs_are_excluded_with_the_reason(tmp_path: Path) -> No
     assert dataset.rows[0].covid is None
     found = {item.id: (item.reason, item.covid, item.broken) for item in dataset.excluded}
     assert found == {
-        "ct": ("no lung mask: CT slice", True, False),
-        "side": ("no lung mask: lateral view", False, False),
+        "ct": ("CT slice or volume", True, False),
+        "side": ("lateral view", False, False),
     }
 
 
@@ -188,7 +188,7 @@ def test_missing_images_and_missing_annotations(tmp_path: Path) -> None:
     (root / "images" / "b.png").unlink()
     Image.new("L", (80, 60)).save(root / "images" / "extra.png")
     found = {item.id: (item.reason, item.broken) for item in read_dataset(root).excluded}
-    assert found == {"b": ("the image is missing: b.png", True), "extra": ("no annotation", False)}
+    assert found == {"b": ("b.png: the image is missing", True), "extra": ("no annotation", False)}
 
 
 def test_images_as_darwin_py_files_them(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_sample_export(darwin_sample: Path) -> None:
     assert (dataset.layout, len(dataset)) == ("darwin-1.0", 23)
     assert all(row.covid and row.patient and row.source == "ieee8023" for row in dataset)
     assert sorted(item.reason for item in dataset.excluded) == (
-        ["no lung mask: CT slice"] * 3 + ["no lung mask: lateral view"] * 3
+        ["CT slice or volume"] * 3 + ["lateral view"] * 3
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lungsight.dataset import Dataset, Row
-from lungsight.dataset.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
+from lungsight.dataset.split import (
+    Split,
+    by_patient,
+    clusters,
+    paper_diagnosis,
+    paper_segmentation,
+    patient_folds,
+)
 from lungsight.errors import DataError
+from lungsight.wording import Part
 
 
 class NoPixels:
@@ -166,11 +175,53 @@ def test_a_part_may_be_left_out() -> None:
     assert (len(split.train), len(split.validation)) == (48, 12)
 
 
-def test_missing_patient_ids_are_named_never_invented() -> None:
+def test_a_few_rows_without_a_patient_are_patients_of_their_own_and_counted() -> None:
+    dataset = table((100, False, "a", 2), (100, True, "a", 2))
+    rows = (*dataset.rows, Row("nameless", Path("x"), covid=True, source="a"))
+    split = by_patient(Dataset(dataset.root, "manifest", rows), seed=0)
+    assert split.without_patient == 1
+    assert len(split.train) + len(split.validation) + len(split.test) == 201
+    assert by_patient(dataset, seed=0).without_patient == 0
+
+
+@pytest.mark.parametrize(("missing", "refused"), [(2, False), (3, True), (20, True)])
+def test_more_than_a_tenth_without_a_patient_is_no_split_by_patient(missing: int, refused: bool) -> None:
     dataset = table((10, False, "a", 1), (10, True, "a", 1))
-    rows = (*dataset.rows, Row("nameless", Path("x"), covid=True))
-    with pytest.raises(DataError, match=r"1 of 21 images have no patient id.*nameless"):
-        by_patient(Dataset(dataset.root, "manifest", rows), seed=0)
+    rows = (*(replace(row, patient="") for row in dataset.rows[:missing]), *dataset.rows[missing:])
+    nameless = Dataset(dataset.root, "manifest", rows)
+    if not refused:
+        assert by_patient(nameless, seed=0).without_patient == missing
+        return
+    with pytest.raises(DataError, match=rf"{missing} of 20 images have no patient id.*0-0"):
+        by_patient(nameless, seed=0)
+
+
+def test_clusters_hang_together_by_patient_group_and_a_finders_sets() -> None:
+    rows = [
+        Row("a", Path("x"), patient="1"),
+        Row("b", Path("x"), patient="2"),
+        Row("c", Path("x"), patient="1"),
+        Row("d", Path("x")),
+        Row("e", Path("x")),
+        Row("f", Path("x"), patient="3", group="film"),
+        Row("g", Path("x"), patient="4", group="film"),
+        Row("h", Path("x"), patient="5"),
+    ]
+    assert clusters(rows).tolist() == [0, 1, 0, 2, 3, 4, 4, 5]
+    assert clusters(rows, [{"b", "c"}, {"d", "unknown"}, {"g", "e"}]).tolist() == [0, 0, 0, 1, 2, 2, 2, 3]
+
+
+def test_duplicates_across_patients_fall_on_one_side() -> None:
+    dataset = table((60, False, "a", 1), (60, True, "a", 1))
+    pairs = [{f"0-{number}", f"0-{number + 1}"} for number in range(0, 60, 2)]
+    split = by_patient(dataset, seed=0, groups=pairs)
+    for part in Part:
+        names = {dataset.rows[index].id for index in split.part(part)}
+        assert all(len(pair & names) in (0, 2) for pair in pairs)
+    assert split.part(Part.VALIDATION) == split.validation != split.test == split.part(Part.TEST)
+    for fold in patient_folds(dataset, 3, seed=0, groups=pairs):
+        names = {dataset.rows[index].id for index in fold}
+        assert all(len(pair & names) in (0, 2) for pair in pairs)
 
 
 @pytest.mark.parametrize("make", [paper_segmentation, paper_diagnosis, by_patient])

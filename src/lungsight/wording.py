@@ -75,6 +75,44 @@ class Part(StrEnum):
     TEST = "test"
 
 
+class Label(StrEnum):
+    """What a data set says of one finding on one image."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    UNCERTAIN = "uncertain"
+
+
+class Exclusion(StrEnum):
+    """Why an image of a data set is not in its table."""
+
+    NO_MASK = "no_mask"
+    CT_SLICE = "ct_slice"
+    LATERAL_VIEW = "lateral_view"
+    OTHER_VIEW = "other_view"
+    NOT_ANNOTATED = "not_annotated"
+    NOT_LISTED = "not_listed"
+    IMAGE_MISSING = "image_missing"
+    MASK_MISSING = "mask_missing"
+    LISTED_TWICE = "listed_twice"
+    AMBIGUOUS = "ambiguous"
+    UNREADABLE = "unreadable"
+
+
+class DataNote(StrEnum):
+    """What a reader met and did not take, or took with a reservation; counted beside the table."""
+
+    OTHER_ANNOTATION = "other_annotation"
+    OUTLINE_OUTSIDE = "outline_outside"
+    OUTLINE_TOO_SHORT = "outline_too_short"
+    OTHER_SLOT = "other_slot"
+    NOT_UTF8 = "not_utf8"
+    BLANK_ROWS = "blank_rows"
+    NO_PATIENT = "no_patient"
+    AGE_IMPLAUSIBLE = "age_implausible"
+    DISAGREEMENT = "disagreement"
+
+
 class View(StrEnum):
     """The projection of an X-ray, whatever a table or a header calls it."""
 
@@ -144,6 +182,35 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Status.REFUSED: "refused",
         Status.PASSED_OVER: "passed over",
         Status.FAILED: "failed",
+    },
+    Label: {
+        Label.POSITIVE: "positive",
+        Label.NEGATIVE: "negative",
+        Label.UNCERTAIN: "uncertain",
+    },
+    Exclusion: {
+        Exclusion.NO_MASK: "no lung mask",
+        Exclusion.CT_SLICE: "CT slice or volume",
+        Exclusion.LATERAL_VIEW: "lateral view",
+        Exclusion.OTHER_VIEW: "not a frontal X-ray",
+        Exclusion.NOT_ANNOTATED: "no annotation",
+        Exclusion.NOT_LISTED: "not in the table",
+        Exclusion.IMAGE_MISSING: "the image is missing",
+        Exclusion.MASK_MISSING: "the mask is missing",
+        Exclusion.LISTED_TWICE: "the image is listed twice",
+        Exclusion.AMBIGUOUS: "several images could be meant",
+        Exclusion.UNREADABLE: "the entry cannot be used",
+    },
+    DataNote: {
+        DataNote.OTHER_ANNOTATION: "annotations of another kind (boxes, lines, points) were passed over",
+        DataNote.OUTLINE_OUTSIDE: "outlines lie wholly outside their image and were passed over",
+        DataNote.OUTLINE_TOO_SHORT: "outlines have fewer than three points and were passed over",
+        DataNote.OTHER_SLOT: "further images of an item with several became rows of their own",
+        DataNote.NOT_UTF8: "tables were read as Windows text, since they are not UTF-8",
+        DataNote.BLANK_ROWS: "rows of a table are empty and were passed over",
+        DataNote.NO_PATIENT: "images have no patient id; each counts as a patient of its own",
+        DataNote.AGE_IMPLAUSIBLE: "ages are no number of years up to 110 and were left out",
+        DataNote.DISAGREEMENT: "images have readers that disagree; the majority counts",
     },
     View: {
         View.PA: "PA",

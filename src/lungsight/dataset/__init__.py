@@ -33,12 +33,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Arrays": "pixels",
+    "Arrays": "cache",
     "Description": "description",
     "check": "description",
     "describe": "description",
-    "load_arrays": "pixels",
-    "load_pair": "pixels",
+    "load_arrays": "cache",
+    "load_pair": "cache",
     "write_manifest": "convert",
 }
 

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.dataset.cache import check_aspect, image_shape
+from lungsight.dataset.finding import is_covid
 from lungsight.dataset.masks import MaskFile
-from lungsight.dataset.readers.manifest import NAME, write_table
-from lungsight.dataset.table import Dataset, Excluded, Row
+from lungsight.dataset.readers.manifest import NAME, labels_text, write_table
+from lungsight.dataset.table import COVID, Dataset, Excluded, MaskSource, Row, Target
 from lungsight.errors import DataError, InputError, OutputError
 from lungsight.files import atomic_write
 from lungsight.preprocess import resize_image, resize_mask, to_uint8
+from lungsight.wording import Exclusion
 from lungsight.xray import read_xray
 
 
@@ -55,19 +57,25 @@ def write_manifest(
         try:
             rows.append(_write_row(row, _file_name(row.id, names), out, size))
         except (InputError, DataError) as error:
-            failures.append(Excluded(row.id, str(error), row.covid, broken=True))
+            failures.append(
+                Excluded(
+                    row.id, Exclusion.UNREADABLE, error.where or "", error.message, row.covid, broken=True
+                )
+            )
         if progress is not None:
             progress(done, len(dataset))
     if not rows:
         reason = failures[0].reason if failures else "the data set has no usable image"
         raise DataError(f"nothing to write: {reason}", where=dataset.root)
-    write_table(out / NAME, (_record(row, out) for row in rows))
-    return Dataset(out, "manifest", tuple(rows), (*dataset.excluded, *failures))
+    write_table(out / NAME, (_record(row, out, dataset.target) for row in rows))
+    return replace(
+        dataset, root=out, layout="manifest", rows=tuple(rows), excluded=(*dataset.excluded, *failures)
+    )
 
 
 def _write_row(row: Row, name: str, out: Path, size: tuple[int, int] | None) -> Row:
     # Everything is read before anything is written: a broken mask leaves no orphan image.
-    mask = row.mask.load() if row.mask is not None else None
+    mask, heart = (source.load() if source is not None else None for source in (row.mask, row.heart))
     if size is None:
         shape = image_shape(row.image)
         image = out / "images" / f"{name}{row.image.suffix.lower()}"
@@ -75,20 +83,26 @@ def _write_row(row: Row, name: str, out: Path, size: tuple[int, int] | None) -> 
         pixels = read_xray(row.image).pixels
         shape = (int(pixels.shape[0]), int(pixels.shape[1]))
         image = out / "images" / f"{name}.png"
-    if mask is not None:
-        check_aspect(shape, (mask.shape[0], mask.shape[1]), row.id)
+    for one in (mask, heart):
+        if one is not None:
+            check_aspect(shape, (one.shape[0], one.shape[1]), row.id)
     with atomic_write(image) as temporary:
         if size is None:
             shutil.copyfile(row.image, temporary)
         else:
             _save_png(to_uint8(resize_image(pixels, size)), temporary)
-    written = None
-    if mask is not None:
-        written = MaskFile(out / "masks" / f"{name}.png")
-        with atomic_write(written.path) as temporary:
-            _save_png(mask if size is None else resize_mask(mask, size), temporary)
+    written = _write_mask(mask, out / "masks" / f"{name}.png", size)
+    hearts = _write_mask(heart, out / "hearts" / f"{name}.png", size)
     original = row.original_filename or row.image.name
-    return replace(row, image=image, mask=written, original_filename=original)
+    return replace(row, image=image, mask=written, heart=hearts, original_filename=original)
+
+
+def _write_mask(mask: NDArray[np.bool_] | None, path: Path, size: tuple[int, int] | None) -> MaskFile | None:
+    if mask is None:
+        return None
+    with atomic_write(path) as temporary:
+        _save_png(mask if size is None else resize_mask(mask, size), temporary)
+    return MaskFile(path)
 
 
 def _save_png(pixels: NDArray[np.uint8] | NDArray[np.bool_], path: Path) -> None:
@@ -107,18 +121,32 @@ def _file_name(identity: str, taken: set[str]) -> str:
     return name
 
 
-def _record(row: Row, out: Path) -> dict[str, object]:
-    mask = row.mask.path.relative_to(out).as_posix() if isinstance(row.mask, MaskFile) else ""
-    return {
+def _record(row: Row, out: Path, target: Target) -> dict[str, object]:
+    record: dict[str, object] = {
         "id": row.id,
         "image": row.image.relative_to(out).as_posix(),
-        "mask": mask,
+        "mask": _path(row.mask, out),
+        "heart": _path(row.heart, out),
         "source": row.source,
+        "subsource": row.subsource,
         "original_filename": row.original_filename,
         "patient": row.patient,
+        "group": row.group,
         "finding": row.finding,
-        "covid": row.covid,
+        "covid": row.covid if target.name == COVID else is_covid(row.finding),
         "view": row.view,
         "sex": row.sex,
         "age": f"{row.age:g}" if row.age is not None else "",
+        "original_width": row.original_width,
+        "original_height": row.original_height,
+        "original_mode": row.original_mode,
+        "original_bytes": row.original_bytes,
+        "labels": labels_text(row.labels),
     }
+    if target.name != COVID:
+        record["target"] = row.positive
+    return {**{name: text for name, text in row.extra.items() if name not in record}, **record}
+
+
+def _path(mask: MaskSource | None, out: Path) -> str:
+    return mask.path.relative_to(out).as_posix() if isinstance(mask, MaskFile) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError
+from lungsight.wording import Part
 
 Indices = tuple[int, ...]
+Groups = Iterable[Collection[str]]
+"""Sets of row ids that must stay together."""
 
-PAPER_TRAINING_SHARE = 0.7
+PAPER_TRAINING_FRACTION = 0.7
+MAX_WITHOUT_PATIENT = 0.1
+"""Of the rows. With more, 'by patient' would be a word only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,48 @@ class Split:
     train: Indices
     validation: Indices
     test: Indices = ()
+    without_patient: int = 0
+    """Rows without a patient id; each was dealt as a patient of its own."""
+
+    def part(self, part: Part) -> Indices:
+        """The rows of one part."""
+        return {Part.TRAIN: self.train, Part.VALIDATION: self.validation, Part.TEST: self.test}[part]
+
+
+def clusters(rows: Sequence[Row], groups: Groups = ()) -> NDArray[np.intp]:
+    """What has to stay together when rows are split or resampled.
+
+    Rows of one patient belong together, rows with the same `group` (one film under several names), and rows
+    whose ids `groups` names together; and so does whatever hangs together by a chain of these. A row
+    without a patient id is a patient of its own.
+
+    Args:
+        rows: (N,) of a table.
+        groups: sets of ids, as a duplicate finder gives them; ids that are not among the rows are passed over.
+
+    Returns:
+        (N,) numbers from 0, in the order in which the clusters first occur.
+    """
+    parent = list(range(len(rows)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, row in enumerate(rows):
+        for key in (("patient", row.patient), ("group", row.group)):
+            if key[1]:
+                parent[root(index)] = root(first.setdefault(key, index))
+    places = {row.id: index for index, row in enumerate(rows)} if groups else {}
+    for group in groups:
+        known = [places[name] for name in group if name in places]
+        for index in known[1:]:
+            parent[root(index)] = root(known[0])
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(root(index), len(numbers)) for index in range(len(rows))], np.intp)
 
 
 def paper_segmentation(dataset: Dataset, seed: int, non_covid_limit: int | None = None) -> Split:
@@ -66,27 +113,32 @@ def by_patient(
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
     *,
     need_covid: bool = True,
+    groups: Groups = (),
 ) -> Split:
-    """Patients wholly in one part; each part has its share of the images of each COVID status and source.
+    """Patients wholly in one part; each part has its fraction of the images of each class and source.
 
     Args:
-        dataset: the table; every row needs a patient id.
+        dataset: the table. A few rows may lack a patient id: each is dealt as a patient of its own.
         seed: of the draw.
-        fractions: shares of the images in training, validation and test; one may be 0.
-        need_covid: raise where there is no COVID image; False for a data set of lungs alone.
+        fractions: of the images in training, validation and test; one may be 0.
+        need_covid: raise where no image shows the target; False for a data set of lungs alone.
+        groups: sets of ids that stay together, see `clusters`.
 
     Raises:
-        DataError: a patient id is missing, there is no COVID image, or a class has fewer patients than parts.
+        DataError: more than a tenth of the patient ids are missing, no image shows the target, or a class has
+            fewer patients than parts.
         ValueError: fractions that are negative or do not add up to 1.
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions must be positive and add up to 1, not {fractions}")
-    parts = _draw_patients(dataset, seed, fractions, need_covid)
-    return Split("patient", seed, *parts)
+    train, validation, test = _draw_patients(dataset, seed, fractions, need_covid, groups)
+    return Split("patient", seed, train, validation, test, sum(not row.patient for row in dataset.rows))
 
 
-def patient_folds(dataset: Dataset, folds: int, seed: int, *, need_covid: bool = True) -> list[Indices]:
-    """`folds` parts of about equal size, patients wholly in one, stratified by COVID status and source.
+def patient_folds(
+    dataset: Dataset, folds: int, seed: int, *, need_covid: bool = True, groups: Groups = ()
+) -> list[Indices]:
+    """`folds` parts of about equal size, patients wholly in one, stratified by class and source.
 
     Raises:
         DataError: as `by_patient`.
@@ -94,7 +146,7 @@ def patient_folds(dataset: Dataset, folds: int, seed: int, *, need_covid: bool =
     """
     if folds < 2:
         raise ValueError(f"folds must be 2 or more, not {folds}")
-    return _draw_patients(dataset, seed, (1 / folds,) * folds, need_covid)
+    return _draw_patients(dataset, seed, (1 / folds,) * folds, need_covid, groups)
 
 
 def _paper_draw(
@@ -107,90 +159,93 @@ def _paper_draw(
         rows = [
             index
             for index, row in enumerate(dataset.rows)
-            if row.covid is covid and (row.mask is not None or not need_mask)
+            if row.positive is covid and (row.mask is not None or not need_mask)
         ]
         if not rows:
-            what = "COVID-19 image" if covid else "image without COVID-19"
+            name = dataset.target.name
+            what = f"{name} image" if covid else f"image without {name}"
             raise DataError(
                 f"there is no {what}{' with a lung mask' if need_mask else ''} in the data set",
                 where=dataset.root,
                 hint="The paper's splits need both classes; 'lungsight data describe' shows what there is",
             )
         order = rng.permutation(np.asarray(rows, np.intp))
-        count = round(PAPER_TRAINING_SHARE * len(order))
+        count = round(PAPER_TRAINING_FRACTION * len(order))
         drawn.append((order[:count], order[count:]))
     return drawn[0], drawn[1]
 
 
 def _draw_patients(
-    dataset: Dataset, seed: int, fractions: Sequence[float], need_covid: bool
+    dataset: Dataset, seed: int, fractions: Sequence[float], need_covid: bool, groups: Groups
 ) -> list[Indices]:
-    patients = _patients(dataset)
+    patients = _patients(dataset, groups)
     _check_classes(dataset, patients, sum(fraction > 0 for fraction in fractions), need_covid)
     strata: dict[tuple[str, str], list[Indices]] = defaultdict(list)
-    for rows in patients.values():
+    for rows in patients:
         strata[_stratum([dataset.rows[index] for index in rows])].append(rows)
     rng = np.random.default_rng(seed)
     parts: list[list[int]] = [[] for _ in fractions]
     for key in sorted(strata):
-        for part, share in zip(parts, _share_out(strata[key], fractions, rng), strict=True):
-            part.extend(share)
+        for part, dealt in zip(parts, _deal(strata[key], fractions, rng), strict=True):
+            part.extend(dealt)
     return [tuple(sorted(part)) for part in parts]
 
 
-def _patients(dataset: Dataset) -> dict[str, Indices]:
-    patients: dict[str, list[int]] = defaultdict(list)
+def _patients(dataset: Dataset, groups: Groups) -> list[Indices]:
+    """The rows of each patient, or of patients and groups that hang together."""
     missing = [row.id for row in dataset.rows if not row.patient]
-    if missing:
+    if len(missing) > MAX_WITHOUT_PATIENT * len(dataset):
         raise DataError(
             f"{len(missing)} of {len(dataset)} images have no patient id (the first: {missing[0]})",
             where=dataset.root,
             hint="A split by patient needs one for each image; add a 'patient' column or split by image",
         )
-    for index, row in enumerate(dataset.rows):
-        patients[row.patient].append(index)
-    return {patient: tuple(rows) for patient, rows in patients.items()}
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, cluster in enumerate(clusters(dataset.rows, groups)):
+        members[int(cluster)].append(index)
+    return [tuple(rows) for rows in members.values()]
 
 
-def _check_classes(dataset: Dataset, patients: dict[str, Indices], parts: int, need_covid: bool) -> None:
-    with_covid = sum(any(dataset.rows[index].covid for index in rows) for rows in patients.values())
-    if need_covid and not with_covid:
+def _check_classes(dataset: Dataset, patients: list[Indices], parts: int, need_covid: bool) -> None:
+    name = dataset.target.name
+    positive = sum(any(dataset.rows[index].positive for index in rows) for rows in patients)
+    if need_covid and not positive:
         raise DataError(
-            "there is no COVID-19 image in the data set",
+            f"there is no {name} image in the data set",
             where=dataset.root,
             hint="'lungsight data describe' shows what there is",
         )
-    for name, count in (("with COVID-19", with_covid), ("without COVID-19", len(patients) - with_covid)):
+    for words, count in ((f"with {name}", positive), (f"without {name}", len(patients) - positive)):
         if count < parts and (count or need_covid or len(patients) < parts):
             raise DataError(
-                f"too few patients: {count} {name} for {parts} parts",
+                f"too few patients: {count} {words} for {parts} parts",
                 where=dataset.root,
                 hint="Use more data or fewer parts",
             )
 
 
 def _stratum(rows: Sequence[Row]) -> tuple[str, str]:
-    """A patient with both COVID and other images counts as COVID, and to the source of most of the images."""
-    known = [row.covid for row in rows if row.covid is not None]
+    """A patient with both classes counts as positive, and to the source of most of the images."""
+    known = [row.positive for row in rows if row.positive is not None]
     sources = [row.source for row in rows]
     return str(any(known) if known else None), max(sorted(set(sources)), key=sources.count)
 
 
-def _share_out(
+def _deal(
     patients: Sequence[Indices], fractions: Sequence[float], rng: np.random.Generator
 ) -> list[list[int]]:
     """Deal the patients of one stratum, in random order, each to the part that lacks the most images."""
     used = [part for part, fraction in enumerate(fractions) if fraction > 0]
     total = sum(map(len, patients))
     lacking = {part: fractions[part] * total for part in used}
-    shares: list[list[int]] = [[] for _ in fractions]
+    dealt: list[list[int]] = [[] for _ in fractions]
     order = [patients[index] for index in rng.permutation(len(patients))]
     for turn, rows in enumerate(order):
         # Each part gets someone first, if there are enough: a small part could miss a rare stratum.
         part = used[turn] if turn < len(used) <= len(order) else max(used, key=lambda part: lacking[part])
-        shares[part].extend(rows)
+        dealt[part].extend(rows)
         lacking[part] -= len(rows)
-    return shares
+    return dealt
 
 
 def _sorted(*parts: NDArray[np.intp]) -> Indices:

@@ -17,9 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.dataset.finding import is_covid
 from lungsight.dataset.masks import IGNORE, LUNG, MAX_PIXELS, Ring, Shape, rasterise
-from lungsight.dataset.table import Dataset, Excluded, Row, is_covid, is_image_file
+from lungsight.dataset.table import Dataset, Excluded, Row, is_image_file
 from lungsight.errors import DataError
+from lungsight.wording import Exclusion, View
+from lungsight.xray.views import SLICES, view_code
 
 MAX_BYTES = 64 * 2**20
 _MAX_COORDINATE = 32_000
@@ -121,7 +124,7 @@ def read_darwin(path: Path) -> Dataset:
             found = _entry(identity, annotation, images)
         except DataError as error:
             first_error = first_error or error
-            excluded.append(Excluded(identity, error.message, broken=True))
+            excluded.append(Excluded(identity, Exclusion.UNREADABLE, detail=error.message, broken=True))
             continue
         if isinstance(found, Row):
             rows.append(found)
@@ -130,7 +133,9 @@ def read_darwin(path: Path) -> Dataset:
     if not versions:
         raise first_error or DataError("there is no Darwin annotation here", where=path)
     if not path.is_file():
-        excluded.extend(Excluded(file.stem, "no annotation", image=file) for file in images.unclaimed())
+        excluded.extend(
+            Excluded(file.stem, Exclusion.NOT_ANNOTATED, image=file) for file in images.unclaimed()
+        )
     return Dataset(root, f"darwin-{versions.most_common(1)[0][0]}.0", tuple(rows), tuple(excluded))
 
 
@@ -279,12 +284,12 @@ def _entry(identity: str, annotation: Annotation, images: _Images) -> Row | Excl
     if kermany and not findings:
         findings = [_KERMANY_FINDINGS[kermany[2] and kermany[2].lower()]]
         covid = False
-    view = choices.get("View", "")
+    view = view_code(choices.get("View", "")) or ""
     image = images.claim(annotation)
     if image is None:
-        return Excluded(identity, f"the image is missing: {original}", covid, broken=True)
+        return Excluded(identity, Exclusion.IMAGE_MISSING, original, covid=covid, broken=True)
     if not any(shape.value == LUNG for shape in annotation.shapes):
-        return Excluded(identity, _why_no_lungs(view, tags), covid, image=image)
+        return Excluded(identity, _why_no_lungs(view, tags), covid=covid, image=image)
     size = annotation.size or _header_size(image)
     number = values.get("PatientID", "").strip()
     source = values.get("Source", "").strip() or ("kermany" if kermany else "ieee8023" if number else "")
@@ -304,12 +309,10 @@ def _entry(identity: str, annotation: Annotation, images: _Images) -> Row | Excl
     )
 
 
-def _why_no_lungs(view: str, tags: tuple[str, ...]) -> str:
-    if "CT" in tags or view.lower() in ("axial", "coronal", "sagittal"):
-        return "no lung mask: CT slice"
-    if view.lower() in ("lateral", "l", "ll"):
-        return "no lung mask: lateral view"
-    return "no lung mask"
+def _why_no_lungs(view: str, tags: tuple[str, ...]) -> Exclusion:
+    if "CT" in tags or view in SLICES:
+        return Exclusion.CT_SLICE
+    return Exclusion.LATERAL_VIEW if view == View.LATERAL else Exclusion.NO_MASK
 
 
 class _Images:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from lungsight.dataset.readers.manifest import inside, number, read_table
-from lungsight.dataset.table import Dataset, Excluded, Row, is_covid
+from lungsight.dataset.finding import is_covid
+from lungsight.dataset.locate import Files
+from lungsight.dataset.readers.delimited import age, given, load_table, sex
+from lungsight.dataset.readers.manifest import notes
+from lungsight.dataset.table import Dataset, Excluded, Row
 from lungsight.errors import DataError
+from lungsight.wording import Exclusion
+from lungsight.xray.views import SLICES, is_frontal, view_code
 
 NAME = "metadata.csv"
 SOURCE = "ieee8023"
@@ -19,7 +25,8 @@ _COLUMNS = {
     "sex": "sex",
     "age": "age",
 }
-_FRONTAL = frozenset({"", "ap", "pa", "ap supine", "ap_supine", "ap erect"})
+_SAME_PERSON = {"178": "97", "201": "78", "195": "193", "196": "192"}
+"""Four people have two ids each in the collection: the same films under two cases."""
 
 
 def is_metadata(header: tuple[str, ...]) -> bool:
@@ -31,7 +38,7 @@ def read_metadata(path: Path, *, columns: Mapping[str, str] | None = None) -> Da
     """Read the table; CT slices, lateral views and volumes are excluded.
 
     Images lie in the folder that the column `folder` names, or in `images`. Columns beyond the file name and
-    the finding may be absent.
+    the finding may be absent. The sub-source is the host of the page that an image came from.
 
     Args:
         path: `metadata.csv`.
@@ -40,66 +47,82 @@ def read_metadata(path: Path, *, columns: Mapping[str, str] | None = None) -> Da
     Raises:
         DataError: not a table, or a column is missing.
     """
-    header, records = read_table(path)
+    table = load_table(path)
     names = {**_COLUMNS, **(columns or {})}
     for ours, theirs in names.items():
-        if theirs not in header and (ours in ("image", "finding") or ours in (columns or {})):
+        if theirs not in table.header and (ours in ("image", "finding") or ours in (columns or {})):
             raise DataError(
                 f"the table has no column {theirs!r}",
                 where=path,
-                hint=f"It has: {', '.join(header[:30])}. Say which one to use: --columns {ours}=NAME",
+                hint=f"It has: {', '.join(table.header[:30])}. Say which one to use: --columns {ours}=NAME",
             )
+    files = Files(path.parent)
     rows: list[Row] = []
     excluded: list[Excluded] = []
     seen: set[str] = set()
-    for line, record in records:
-        cell = {ours: record.get(theirs, "").strip() for ours, theirs in names.items()}
-        name, view = cell["image"], cell["view"]
+    ages = 0
+    for line, record in table.records:
+        cell = {ours: record.get(theirs, "") for ours, theirs in names.items()}
+        name, view = cell["image"], view_code(cell["view"]) or ""
         covid = is_covid(cell["finding"])
+        where = f"line {line}"
         if name in seen:
-            excluded.append(Excluded(f"{name} (line {line})", "the file is listed twice", covid, broken=True))
+            identity = f"{name} ({where})"
+            excluded.append(Excluded(identity, Exclusion.LISTED_TWICE, where, covid=covid, broken=True))
             continue
         seen.add(name)
-        reason = _why_not(record, view)
-        if reason:
-            excluded.append(Excluded(name, reason, covid))
+        if (why := _why_not(record, view)) is not None:
+            excluded.append(Excluded(name, why, covid=covid))
             continue
         try:
-            image = _find(path.parent, record.get("folder", "").strip(), name)
+            image = _find(files, record.get("folder", ""), name)
         except DataError as error:
-            excluded.append(
-                Excluded(name or f"line {line}", f"line {line}: {error.message}", covid, broken=True)
-            )
+            code = Exclusion.IMAGE_MISSING if name else Exclusion.UNREADABLE
+            excluded.append(Excluded(name or where, code, where, error.message, covid, broken=True))
             continue
-        patient = cell["patient"]
+        patient = given(cell["patient"]).removesuffix(".0")
+        years = age(cell["age"])
+        ages += years is None and bool(given(cell["age"]))
         rows.append(
             Row(
                 id=name,
                 image=image,
-                source=cell.get("source") or SOURCE,
+                source=given(cell.get("source", "")) or SOURCE,
+                subsource=_host(record.get("url", "")),
                 patient=f"{SOURCE}-{patient}" if patient else "",
-                finding=cell["finding"],
+                group=f"{SOURCE}-{_SAME_PERSON.get(patient, patient)}" if patient else "",
+                finding=given(cell["finding"]),
                 covid=covid,
                 view=view,
-                sex=cell["sex"],
-                age=number(cell["age"]),
+                sex=sex(cell["sex"]),
+                age=years,
                 original_filename=name,
+                extra=record,
             )
         )
-    return Dataset(path.parent, "ieee8023-metadata", tuple(rows), tuple(excluded))
+    told = notes(table, ages, rows)
+    return Dataset(path.parent, "ieee8023-metadata", tuple(rows), tuple(excluded), notes=told)
 
 
-def _why_not(record: Mapping[str, str], view: str) -> str:
-    if record.get("modality", "").strip().upper() == "CT" or record.get("folder", "").strip() == "volumes":
-        return "CT slice or volume"
-    if view.lower() in ("l", "lateral"):
-        return "lateral view"
-    return "" if view.lower() in _FRONTAL else f"not a frontal X-ray: view {view}"
+def _why_not(record: Mapping[str, str], view: str) -> Exclusion | None:
+    modality = record.get("modality", "").upper()
+    if modality == "CT" or record.get("folder", "") == "volumes" or view in SLICES:
+        return Exclusion.CT_SLICE
+    if is_frontal(view):
+        return None
+    return Exclusion.LATERAL_VIEW if view == "lateral" else Exclusion.OTHER_VIEW
 
 
-def _find(root: Path, folder: str, name: str) -> Path:
-    for place in (folder, "images", ""):
-        image = inside(root, f"{place}/{name}" if place and name else name)
-        if image.is_file():
+def _find(files: Files, folder: str, name: str) -> Path:
+    for place in dict.fromkeys((folder, "images", "")):
+        if (image := files.find(name, folder=place)) is not None:
             return image
     raise DataError("the image is missing", where=name)
+
+
+def _host(url: str) -> str:
+    """The host of a page, without `www.`; '' where there is none."""
+    try:
+        return (urlsplit(url.strip()).hostname or "").removeprefix("www.")
+    except ValueError:
+        return ""

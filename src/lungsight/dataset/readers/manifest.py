@@ -4,26 +4,55 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from lungsight.dataset.cells import Cells
+from lungsight.dataset.finding import is_covid
+from lungsight.dataset.locate import Files, inside
 from lungsight.dataset.masks import MaskFile
-from lungsight.dataset.table import Dataset, Excluded, Row, is_covid
+from lungsight.dataset.readers.delimited import (
+    Table,
+    age,
+    given,
+    load_table,
+    number,
+    read_table,
+    sex,
+    whole,
+)
+from lungsight.dataset.table import Dataset, Excluded, Note, Row
 from lungsight.errors import DataError
 from lungsight.files import write_text
+from lungsight.wording import DataNote, Exclusion, Label
+from lungsight.xray.views import view_code
+
+__all__ = ["COLUMNS", "NAME", "check_ids", "inside", "number", "read_manifest", "read_table", "write_table"]
 
 NAME = "manifest.csv"
 COLUMNS = (
-    "id", "image", "mask", "source", "original_filename", "patient", "finding", "covid", "view", "sex", "age",
-)  # fmt: skip
-MAX_BYTES = 64 * 2**20
+    *(
+        "id",
+        "image",
+        "mask",
+        "source",
+        "subsource",
+        "original_filename",
+        "patient",
+        "finding",
+        "covid",
+        "view",
+    ),
+    *("sex", "age", "original_width", "original_height", "original_mode", "original_bytes", "group", "heart"),
+    "labels",
+)
 _TRUE, _FALSE = (
     frozenset({"1", "true", "yes", "y", "positive"}),
     frozenset({"0", "false", "no", "n", "negative"}),
 )
+_LABELS = {"1": Label.POSITIVE, "0": Label.NEGATIVE, "-1": Label.UNCERTAIN}
+_SIGNS = {label: sign for sign, label in _LABELS.items()}
 
 
 def read_manifest(path: Path, *, columns: Mapping[str, str] | None = None) -> Dataset:
@@ -40,78 +69,80 @@ def read_manifest(path: Path, *, columns: Mapping[str, str] | None = None) -> Da
         DataError: not a table, a column is missing, or two rows have one id. A row whose files are missing
             does not stop the reading: it is in `excluded`, marked broken.
     """
-    header, records = read_table(path)
-    names = _columns(header, columns or {}, path)
+    table = load_table(path)
+    names = _columns(table.header, columns or {}, path)
+    files = Files(path.parent)
     rows: list[Row] = []
     excluded: list[Excluded] = []
-    for line, record in records:
-        cell = {ours: record.get(theirs, "").strip() for ours, theirs in names.items()}
+    ages = 0
+    for line, record in table.records:
+        cell = {ours: record[theirs] for ours, theirs in names.items()}
         identity = cell.get("id") or Path(cell["image"]).stem or f"line {line}"
         covid = is_covid(cell.get("finding", ""))
         try:
+            if line in table.surplus:
+                raise DataError("the row has more cells than the header has columns")
             covid = _covid(cell.get("covid", ""), covid)
-            rows.append(_row(identity, cell, covid, path.parent))
+            row = _row(identity, cell, covid, files, record)
         except DataError as error:
-            reason = f"line {line}: {error.where + ': ' if error.where else ''}{error.message}"
-            excluded.append(Excluded(identity, reason, covid, broken=True))
+            where = f"line {line}" + (f": {error.where}" if error.where else "")
+            code = Exclusion(error.code) if error.code in list(Exclusion) else Exclusion.UNREADABLE
+            excluded.append(Excluded(identity, code, where, error.message, covid, broken=True))
+            continue
+        ages += row.age is None and bool(given(cell.get("age", "")))
+        rows.append(row)
     check_ids([row.id for row in rows] + [item.id for item in excluded], path)
-    return Dataset(path.parent, "manifest", tuple(rows), tuple(excluded))
+    return Dataset(path.parent, "manifest", tuple(rows), tuple(excluded), notes=notes(table, ages, rows))
+
+
+def notes(table: Table, ages: int, rows: Iterable[Row]) -> tuple[Note, ...]:
+    """What is worth telling of a table beside its rows; `ages` could not be read as such."""
+    patients = [bool(row.patient) for row in rows]
+    counts = (
+        (DataNote.NOT_UTF8, int(not table.utf8)),
+        (DataNote.BLANK_ROWS, table.blank_rows),
+        (DataNote.AGE_IMPLAUSIBLE, ages),
+        # Where nobody has one, the data set has no patients; that is told apart.
+        (DataNote.NO_PATIENT, patients.count(False) if any(patients) else 0),
+    )
+    return tuple(Note(code=code, count=count) for code, count in counts if count)
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows (keys among `COLUMNS`; None is empty, a bool 1 or 0) as a manifest; raises OutputError."""
+    """Write rows (None is empty, a bool 1 or 0) as a manifest; raises OutputError.
+
+    `COLUMNS` stand first, those of them that are empty throughout are left out but for the first eleven that every
+    manifest has; further columns follow.
+    """
+    listed = list(rows)
+    further = dict.fromkeys(key for row in listed for key in row if key not in COLUMNS)
+    always = {
+        "id",
+        "image",
+        "mask",
+        "source",
+        "original_filename",
+        "patient",
+        "finding",
+        "covid",
+        "view",
+        "sex",
+        "age",
+    }
+    used = [
+        name for name in COLUMNS if name in always or any(row.get(name) not in (None, "") for row in listed)
+    ]
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, [*used, *further], lineterminator="\n", restval="", extrasaction="ignore")
     writer.writeheader()
-    for row in rows:
+    for row in listed:
         writer.writerow({key: int(value) if isinstance(value, bool) else value for key, value in row.items()})
     write_text(path, buffer.getvalue())
 
 
-def read_table(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
-    """Read a CSV (comma, semicolon or tab; UTF-8): its header, and (line, record) for each row.
-
-    Raises:
-        DataError: it cannot be read, is larger than 64 MB, or has no header or no row.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError("the table is larger than 64 MB", where=path)
-        text = path.read_text(encoding="utf-8-sig")
-        head = text.partition("\n")[0]
-        delimiter = max(",;\t", key=head.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", restval="")
-        header = tuple(name.strip() for name in reader.fieldnames or ())
-        reader.fieldnames = header
-        records = [(reader.line_num, record) for record in reader]
-    except OSError as error:
-        raise DataError(
-            f"the table cannot be read: {(error.strerror or str(error)).lower()}", where=path
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError("not a table of UTF-8 text", where=path, hint="Save it as CSV in UTF-8") from error
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise DataError(f"the table has the column {twice[0]!r} twice", where=path)
-    if not records:
-        raise DataError("the table has no rows", where=path)
-    return header, records
-
-
-def inside(folder: Path, name: str) -> Path:
-    """The file `name` of a data set in `folder`: absolute as written, relative only within the folder.
-
-    Raises:
-        DataError: the name is empty or leads out of the folder.
-    """
-    if not name or "\0" in name:
-        raise DataError("no file is named")
-    if Path(name).is_absolute():
-        return Path(name)
-    relative = Path(os.path.normpath(name))
-    if relative.parts[:1] == (os.pardir,):
-        raise DataError("the path leads out of the data folder", where=name)
-    return folder / relative
+def labels_text(labels: Mapping[str, Label]) -> str:
+    """Labels as the column `labels` has them: `Edema=1|Pneumonia=-1|Fracture=0`."""
+    return "|".join(f"{name}={_SIGNS[label]}" for name, label in labels.items())
 
 
 def check_ids(ids: Iterable[str], path: Path) -> None:
@@ -124,25 +155,21 @@ def check_ids(ids: Iterable[str], path: Path) -> None:
         )
 
 
-def number(text: str) -> float | None:
-    """A finite number of years and the like, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _columns(header: tuple[str, ...], given: Mapping[str, str], path: Path) -> dict[str, str]:
+def _columns(header: tuple[str, ...], given_names: Mapping[str, str], path: Path) -> dict[str, str]:
     listed = ", ".join(header[:30])
-    for ours, theirs in given.items():
+    for ours, theirs in given_names.items():
         if ours not in COLUMNS:
             raise DataError(
                 f"unknown column {ours!r} on the left of {ours}={theirs}", hint=f"Use {', '.join(COLUMNS)}"
             )
         if theirs not in header:
             raise DataError(f"the table has no column {theirs!r}", where=path, hint=f"It has: {listed}")
-    names = {ours: given.get(ours, ours) for ours in COLUMNS if given.get(ours, ours) in header}
+    # 'Image' and 'ID', as Excel users write them, are ours too.
+    lower = {name.lower(): name for name in reversed(header)}
+    names = {
+        ours: given_names.get(ours, ours if ours in header else lower.get(ours, ours)) for ours in COLUMNS
+    }
+    names = {ours: theirs for ours, theirs in names.items() if theirs in header}
     if "image" not in names:
         raise DataError(
             "the table has no column 'image'",
@@ -153,34 +180,63 @@ def _columns(header: tuple[str, ...], given: Mapping[str, str], path: Path) -> d
 
 
 def _covid(text: str, from_finding: bool | None) -> bool | None:
-    if not text:
+    # Tables written by pandas hold 1.0 where a column has gaps; Excel may write 1,0.
+    word = given(text).lower().replace(",", ".").removesuffix(".0")
+    if not word:
         return from_finding
-    # Tables written by pandas hold 1.0 where a column has gaps.
-    word = text.lower().removesuffix(".0")
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
-    raise DataError(f"covid is {text!r}, not 0 or 1")
+    raise DataError("the column covid holds something else than 0 or 1")
 
 
-def _row(identity: str, cell: Mapping[str, str], covid: bool | None, folder: Path) -> Row:
-    image = inside(folder, cell["image"])
-    if not image.is_file():
-        raise DataError("the image is missing", where=cell["image"])
-    mask = None
-    if cell.get("mask"):
-        mask = MaskFile(inside(folder, cell["mask"]))
-        if not mask.path.is_file():
-            raise DataError("the mask is missing", where=cell["mask"])
+def _labels(text: str) -> Cells[Label]:
+    found: dict[str, Label] = {}
+    for part in filter(None, text.split("|")):
+        name, _, sign = part.rpartition("=")
+        if not name or sign not in _LABELS:
+            raise DataError("the column labels is not NAME=1|NAME=0|NAME=-1")
+        found[name] = _LABELS[sign]
+    return Cells.of(found)
+
+
+def _row(identity: str, cell: Mapping[str, str], covid: bool | None, files: Files, record: Cells[str]) -> Row:
+    def mask(column: str, exclusion: Exclusion) -> MaskFile | None:
+        name = given(cell.get(column, ""))
+        if not name:
+            return None
+        path = files.find(name)
+        if path is None:
+            raise DataError(f"the {column} is missing", code=exclusion, where=name)
+        return MaskFile(path)
+
+    image = files.find(cell["image"])
+    if image is None:
+        raise DataError("the image is missing", code=Exclusion.IMAGE_MISSING, where=cell["image"])
     return Row(
         id=identity,
         image=image,
-        mask=mask,
-        source=cell.get("source", ""),
-        patient=cell.get("patient", ""),
-        finding=cell.get("finding", ""),
+        mask=mask("mask", Exclusion.MASK_MISSING),
+        heart=mask("heart", Exclusion.MASK_MISSING),
+        source=given(cell.get("source", "")),
+        subsource=given(cell.get("subsource", "")),
+        patient=_identifier(cell.get("patient", "")),
+        finding=given(cell.get("finding", "")),
         covid=covid,
-        view=cell.get("view", ""),
-        sex=cell.get("sex", ""),
-        age=number(cell.get("age", "")),
+        view=view_code(cell.get("view", "")) or "",
+        sex=sex(cell.get("sex", "")),
+        age=age(cell.get("age", "")),
         original_filename=cell.get("original_filename", ""),
+        original_width=whole(cell.get("original_width", "")),
+        original_height=whole(cell.get("original_height", "")),
+        original_mode=given(cell.get("original_mode", "")),
+        original_bytes=whole(cell.get("original_bytes", "")),
+        group=_identifier(cell.get("group", "")),
+        labels=_labels(given(cell.get("labels", ""))),
+        extra=record,
     )
+
+
+def _identifier(text: str) -> str:
+    """A patient's or group's id; pandas makes 17 to 17.0 where a column has gaps."""
+    text = given(text)
+    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text

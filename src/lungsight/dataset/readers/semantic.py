@@ -8,6 +8,7 @@ from pathlib import Path
 from lungsight.dataset.masks import MaskFile
 from lungsight.dataset.table import Dataset, Excluded, Row, is_image_file
 from lungsight.errors import DataError
+from lungsight.wording import Exclusion
 
 _SUFFIXES = ("_mask", "-mask", "_semantic", "-semantic")
 
@@ -43,14 +44,18 @@ def read_semantic(path: Path, images: Iterable[Path], masks: Iterable[Path]) -> 
     for name, image in pictures.items():
         mask = by_name.get(name)
         if mask is None:
-            excluded.append(Excluded(name, "no lung mask: no mask file", image=image))
+            excluded.append(
+                Excluded(name, Exclusion.NO_MASK, detail="no lung mask: no mask file", image=image)
+            )
         elif _is_blank(mask):
-            excluded.append(Excluded(name, "no lung mask: the mask is empty", image=image))
+            excluded.append(
+                Excluded(name, Exclusion.NO_MASK, detail="no lung mask: the mask is empty", image=image)
+            )
         else:
             rows.append(Row(name, image, MaskFile(mask), original_filename=image.name))
     for name, mask in by_name.items():
         if name not in pictures:
-            excluded.append(Excluded(name, f"the image is missing: there is only {mask.name}", broken=True))
+            excluded.append(Excluded(name, Exclusion.IMAGE_MISSING, mask.name, broken=True))
     if not rows:
         raise DataError(
             "no image has a mask of the same name",
