@@ -171,7 +171,7 @@ def no_table(data: Path) -> None:
         (no_covid, "has no COVID image, and the paper's splits need both classes"),
         (not_darwin, "Darwin"),
         (all_broken, "not one image can be read"),
-        (no_table, "not a table of UTF-8 text"),
+        (no_table, "not a table of text"),
     ],
 )
 def test_data_of_no_use_are_one_line_and_exit_code_2(

@@ -12,6 +12,7 @@ from lungsight.config import Recipe, load_recipe
 from lungsight.dataset.table import Dataset
 from lungsight.evaluation.assess import Assessment
 from lungsight.report.claim import CLAIM, TRIPOD, Item, checklist
+from lungsight.wording import say
 
 
 def fill_in(
@@ -64,7 +65,7 @@ _TRIPOD = {
 def _data(assessment: Assessment, dataset: Dataset) -> dict[str, str]:
     rows = assessment.predicted.rows
     sources = Counter(row.source or "not given" for row in rows)
-    reasons = Counter(item.reason.partition(":")[0] for item in dataset.excluded)
+    reasons = Counter(say(item.code) for item in dataset.excluded)
     ages = sorted(row.age for row in rows if row.age is not None)
     sexes = Counter(row.sex for row in rows if row.sex)
     patients = {row.patient for row in rows if row.patient}
