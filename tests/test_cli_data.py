@@ -51,7 +51,7 @@ def test_describe_prints_table_1(folder: Path) -> None:
 def test_describe_as_json(folder: Path) -> None:
     done = lungsight("describe", folder, "--json", "--columns", "finding=diagnosis")
     found = json.loads(done.stdout)
-    assert found["all"] == {"total": 3, "covid": 1, "not_covid": 2, "unlabelled": 0}
+    assert found["all"] == {"total": 3, "positive": 1, "negative": 2, "unlabelled": 0}
     assert found["without_mask"]["total"] == 3
     assert found["layout"] == "manifest"
 
@@ -133,3 +133,12 @@ def test_columns_are_parsed() -> None:
     }
     with pytest.raises(ConfigError, match="given twice"):
         parse_columns("finding=a,finding=b")
+
+
+def test_describe_another_target(folder: Path) -> None:
+    done = lungsight("describe", folder, "--columns", "finding=diagnosis", "--target", "normal")
+    assert done.returncode == 0
+    assert "1 of them with normal" in done.stdout and "not normal" in done.stdout
+    wrong = lungsight("describe", folder, "--target", "Fracture")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "no image of the data set shows the target Fracture" in wrong.stderr

@@ -189,7 +189,7 @@ def test_description_is_the_papers_table_1(folder: Path) -> None:
     assert (description.with_mask.total, description.with_mask.covid) == (2, 1)
     assert (description.smallest, description.largest) == ((10, 12), (32, 40))
     assert description.finding == {"COVID-19": 1, "not given": 1, "normal": 1}
-    assert (description.patients.count, description.patients.with_covid) == (2, 1)
+    assert (description.patients.count, description.patients.positive) == (2, 1)
     assert [problem.id for problem in description.problems] == ["4"]
     assert description.to_dict()["with_mask"]["total"] == 2
 

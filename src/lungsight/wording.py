@@ -83,6 +83,14 @@ class Label(StrEnum):
     UNCERTAIN = "uncertain"
 
 
+class Uncertain(StrEnum):
+    """How a label that is neither yes nor no counts."""
+
+    NEGATIVE = "negative"
+    POSITIVE = "positive"
+    DROP = "drop"
+
+
 class Exclusion(StrEnum):
     """Why an image of a data set is not in its table."""
 
@@ -187,6 +195,11 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Label.POSITIVE: "positive",
         Label.NEGATIVE: "negative",
         Label.UNCERTAIN: "uncertain",
+    },
+    Uncertain: {
+        Uncertain.NEGATIVE: "as negative",
+        Uncertain.POSITIVE: "as positive",
+        Uncertain.DROP: "left out",
     },
     Exclusion: {
         Exclusion.NO_MASK: "no lung mask",

@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungsight.errors import ConfigError
+from lungsight.wording import Uncertain, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lungsight.dataset.description import Classes, Description
+    from lungsight.dataset import Dataset
+    from lungsight.dataset.description import Classes, Description, Labelled
 
 app = typer.Typer(no_args_is_help=True)
+LISTED = 25
+"""Lines of a table of counts; `--json` has all."""
 
 ColumnsOption = Annotated[
     str | None,
     typer.Option(metavar="OURS=THEIRS,...", help="Other column names: finding=diagnosis,patient=subject."),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FINDING|A\\|B|COLUMN=VALUE",
+        help="What is asked of each image; default COVID-19. Also 'A vs B'.",
+    ),
+]
+UncertainOption = Annotated[
+    Uncertain, typer.Option(help="What 'possible X', and -1 in a table of labels, count as.")
 ]
 PathArgument = Annotated[Path, typer.Argument(help="Folder of a data set, or its CSV or JSON file.")]
 
@@ -32,15 +46,16 @@ def describe(
     path: PathArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     columns: ColumnsOption = None,
+    target: TargetOption = None,
+    uncertain: UncertainOption = Uncertain.DROP,
 ) -> None:
     """Count images, masks, classes, sources and patients, and list what is wrong.
 
     Exit code 0: all rows can be used; 1: some cannot; 2: none can, or there is no data set.
     """
     from lungsight.dataset import describe as count
-    from lungsight.dataset import read_dataset
 
-    dataset = read_dataset(path, columns=parse_columns(columns))
+    dataset = read_target(path, columns, target, uncertain)
     with progress_bar("Opening files") as progress:
         description = count(dataset, progress)
     if as_json:
@@ -62,14 +77,16 @@ def convert(
         typer.Option(min=16, max=8192, help="Resize to a square of this side; default: as they are."),
     ] = None,
     columns: ColumnsOption = None,
+    target: TargetOption = None,
+    uncertain: UncertainOption = Uncertain.DROP,
 ) -> None:
     """Write any data set as images, 1-bit PNG masks and a manifest.
 
     Exit code 1: some rows could not be read and were left out.
     """
-    from lungsight.dataset import read_dataset, write_manifest
+    from lungsight.dataset import write_manifest
 
-    dataset = read_dataset(path, columns=parse_columns(columns))
+    dataset = read_target(path, columns, target, uncertain)
     with progress_bar("Converting") as progress:
         written = write_manifest(dataset, out, size=(size, size) if size else None, progress=progress)
     broken = [item for item in written.excluded if item.broken]
@@ -99,6 +116,16 @@ def phantom(
         dataset = write_phantoms(out, count=count, seed=seed, shortcut=shortcut, size=size, progress=progress)
     covid = sum(row.covid is True for row in dataset.rows)
     print(f"{len(dataset)} drawn X-rays in {out}, {covid} with COVID-19")
+
+
+def read_target(
+    path: Path, columns: str | None, target: str | None, uncertain: Uncertain = Uncertain.DROP
+) -> Dataset:
+    """A data set with the columns and the target that a command was given."""
+    from lungsight.dataset import read_dataset, with_target
+
+    dataset = read_dataset(path, columns=parse_columns(columns))
+    return dataset if target is None else with_target(dataset, target, uncertain.value)
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
@@ -142,8 +169,11 @@ def _print(description: Description) -> None:
     console.print(f"{description.root} ({description.layout}, {description.fingerprint})", soft_wrap=True)
     console.print(_table_1(description))
     if len(description.source) > 1 or "not given" not in description.source:
-        console.print(_by_source(description.covid_by_source))
+        console.print(_by_source(description.by_source, description.target.name))
+    if description.labels:
+        console.print(_labels(description.labels))
     for title, counts in (
+        ("Sub-source", description.subsource),
         ("Finding", description.finding),
         ("View", description.view),
         ("Sex", description.sex),
@@ -154,12 +184,22 @@ def _print(description: Description) -> None:
     patients = description.patients
     if patients.count:
         console.print(
-            f"Patients: {patients.count}, {patients.with_covid} of them with COVID-19; images per patient: "
-            f"{patients.images_min} to {patients.images_max}, mean {patients.images_mean:.2f}",
+            f"Patients: {patients.count}, {patients.positive} of them with {description.target.name}; "
+            f"images per patient: {patients.images_min} to {patients.images_max}, mean {patients.images_mean:.2f}",
             soft_wrap=True,
         )
     if patients.images_without_patient:
-        console.print(f"Images without a patient id: {patients.images_without_patient} (no split by patient)")
+        console.print(f"Images without a patient id: {patients.images_without_patient}")
+    for note in description.notes:
+        console.print(f"Note: {note.count:,} {say(note.code)}", soft_wrap=True)
+    chosen = description.target
+    if chosen.rows_uncertain or chosen.rows_unmentioned:
+        console.print(
+            f"Target {chosen.name}: {chosen.rows_uncertain:,} uncertain labels were taken as "
+            f"'{chosen.uncertain}', {chosen.rows_unmentioned:,} images that name other findings only as "
+            f"'{chosen.unmentioned}'",
+            soft_wrap=True,
+        )
     if description.problems:
         console.print(f"Unusable: {len(description.problems)} (not counted above, listed on standard error)")
 
@@ -171,14 +211,15 @@ def _table_1(description: Description) -> Table:
         f"total, {_size(description.smallest)} to {_size(description.largest)}" if every.total else "total"
     )
     table = _table("Images", "", "images")
+    target = description.target.name
     for name, count in (
         (title, every.total),
-        ("COVID-19", every.covid),
-        ("not COVID-19", every.not_covid),
+        (target, every.positive),
+        (f"not {target}", every.negative),
         ("not labelled", every.unlabelled),
         ("with a lung mask", masked.total),
-        ("with a lung mask, COVID-19", masked.covid),
-        ("with a lung mask, not COVID-19", masked.not_covid),
+        (f"with a lung mask, {target}", masked.positive),
+        (f"with a lung mask, not {target}", masked.negative),
         ("without a lung mask, in the table", bare.total),
         ("excluded by rule", sum(description.excluded.values())),
     ):
@@ -188,18 +229,27 @@ def _table_1(description: Description) -> Table:
     return table
 
 
-def _by_source(sources: Mapping[str, Classes]) -> Table:
-    table = _table("Source", "", "images", "COVID-19", "not COVID-19", "not labelled")
+def _by_source(sources: Mapping[str, Classes], target: str) -> Table:
+    table = _table("Source", "", "images", target, f"not {target}", "not labelled")
     for name, classes in sources.items():
-        counts = (classes.total, classes.covid, classes.not_covid, classes.unlabelled)
+        counts = (classes.total, classes.positive, classes.negative, classes.unlabelled)
         table.add_row(name, *(f"{count:,}" for count in counts))
+    return table
+
+
+def _labels(labels: Mapping[str, Labelled]) -> Table:
+    table = _table("Labels", "", "positive", "negative", "uncertain")
+    for name, one in labels.items():
+        table.add_row(name, f"{one.positive:,}", f"{one.negative:,}", f"{one.uncertain:,}")
     return table
 
 
 def _counts(title: str, counts: Mapping[str, int]) -> Table:
     table = _table(title, "", "images")
-    for name, count in counts.items():
+    for name, count in list(counts.items())[:LISTED]:
         table.add_row(name, f"{count:,}")
+    if len(counts) > LISTED:
+        table.add_row(f"{len(counts) - LISTED:,} others", f"{sum(list(counts.values())[LISTED:]):,}")
     return table
 
 

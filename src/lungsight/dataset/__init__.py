@@ -9,12 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lungsight.dataset.read import read_dataset
-from lungsight.dataset.table import Dataset, Excluded, MaskSource, Row, is_covid
+from lungsight.dataset.table import Dataset, Excluded, MaskSource, Note, Row, Target, is_covid
 
 if TYPE_CHECKING:
     from lungsight.dataset.cache import Arrays, load_arrays, load_pair
     from lungsight.dataset.convert import write_manifest
     from lungsight.dataset.description import Description, check, describe
+    from lungsight.dataset.target import with_target
 
 __all__ = [
     "Arrays",
@@ -22,13 +23,16 @@ __all__ = [
     "Description",
     "Excluded",
     "MaskSource",
+    "Note",
     "Row",
+    "Target",
     "check",
     "describe",
     "is_covid",
     "load_arrays",
     "load_pair",
     "read_dataset",
+    "with_target",
     "write_manifest",
 ]
 
@@ -39,6 +43,7 @@ _HOMES = {
     "describe": "description",
     "load_arrays": "cache",
     "load_pair": "cache",
+    "with_target": "target",
     "write_manifest": "convert",
 }
 

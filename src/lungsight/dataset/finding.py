@@ -14,7 +14,7 @@ COVID_TERM = (
 UNKNOWN = frozenset(
     {"", "todo", "unknown", "n/a", "na", "nan", "none", "null", "<na>", "#n/a", "?", "-", "unlabelled"}
 )
-NORMAL = frozenset({"no finding", "no findings", "normal", "healthy", "no abnormality", "no pneumonia"})
+NORMAL = frozenset({"no finding", "no findings", "normal", "healthy", "no abnormality"})
 
 _FILLERS = (
     r"(?:\W+(?:evidence|signs?|of|for|any|the|a|to|be|have|has|had|findings?|suspicion|acute|active|known|"
@@ -46,6 +46,7 @@ _DOUBT_AFTER = re.compile(
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
+@lru_cache(maxsize=100_000)
 def parts_of(finding: str) -> tuple[str, ...]:
     """The findings that a text names, in lower case, blanks for underscores.
 
@@ -62,6 +63,7 @@ def parts_of(finding: str) -> tuple[str, ...]:
     return tuple(part for part in (normalised(piece) for piece in pieces) if part)
 
 
+@lru_cache(maxsize=100_000)
 def normalised(text: str) -> str:
     """A finding's name for comparison: lower case, one blank for blanks and underscores."""
     return re.sub(r"[\s_]+", " ", text).strip(" .'\"").lower()
