@@ -27,7 +27,8 @@ from lungsight.networks import GATE_CLASSES, GateCNN, build, check, count_parame
 from lungsight.phantom import negatives, write_phantoms  # noqa: E402
 from lungsight.preprocess import resize_image, to_unit  # noqa: E402
 from lungsight.training import train  # noqa: E402
-from lungsight.training.data import Batches, Examples, gate_pictures, phantom  # noqa: E402
+from lungsight.training.data import Batches, Examples  # noqa: E402
+from lungsight.training.gate_images import gate_images, phantom  # noqa: E402
 from lungsight.xray import read_xray  # noqa: E402
 
 Picture = np.ndarray
@@ -80,12 +81,12 @@ def test_the_shares_and_classes_fit() -> None:
 
 def test_every_x_ray_comes_with_a_picture_that_is_none() -> None:
     xrays = chests(5)
-    pictures, classes = gate_pictures(xrays, np.random.default_rng(0))
+    pictures, classes = gate_images(xrays, np.random.default_rng(0))
     assert pictures.shape == (10, 96, 96)
     assert (classes[::2] == 0).all() and (classes[1::2] > 0).all()
     same = [np.array_equal(picture, xray) for picture, xray in zip(pictures[::2], xrays, strict=True)]
     assert sum(same) >= 3, "most are the table's own"
-    more, twice = gate_pictures(xrays, np.random.default_rng(0), views=2)
+    more, twice = gate_images(xrays, np.random.default_rng(0), views=2)
     assert more.shape == (20, 96, 96) and not np.array_equal(more[0], more[1])
     assert (twice[::4] == 0).all() and (twice[1::4] == 0).all() and (twice[2::4] == twice[3::4]).all()
 

@@ -12,6 +12,7 @@ from lungsight.card import Calibration, Card, InputSettings, TrainedOn
 from lungsight.errors import ModelError
 from lungsight.model import load, load_bundle, save
 from lungsight.records import build, plain, to_json
+from lungsight.wording import GateClass
 from tiny_networks import diagnosis_card, gate_card, lungs_card, lungs_onnx, write_bundle
 
 
@@ -182,3 +183,74 @@ def test_the_shipped_networks_load() -> None:
         "gate",
     ]
     assert InputSettings(bundle.lungs.card.input.size) == bundle.lungs.card.input
+
+
+OLD_CARD = {
+    "format": 1,
+    "name": "gate",
+    "task": "gate",
+    "input": {
+        "size": [128, 128],
+        "preprocessing": "squash",
+        "working": None,
+        "crop": [0, 0, 0, 0],
+        "grow": 0.0,
+        "channels": 1,
+    },
+    "threshold": 0.5,
+    "version": "1",
+    "file": "gate.onnx",
+    "sha256": "00",
+    "outputs": ["probability"],
+    "classes": ["frontal", "upside down", "on its side", "lateral view", "CT slice", "no chest X-ray"],
+    "calibration": None,
+    "data": {"name": "v7", "fingerprint": "77", "images": 3, "patients": 2, "sources": ["a", "b"]},
+    "recipe": "",
+    "command": "c",
+    "commit": "",
+    "seed": 1,
+    "figures": {"images": 839},
+    "limits": [],
+    "licence": "",
+    "created": "",
+}
+
+
+def test_a_card_written_before_is_read() -> None:
+    card = build(Card, OLD_CARD, error=ModelError)
+    assert card.classes == tuple(GateClass)
+    assert card.input == InputSettings((128, 128), "resize")
+    assert card.trained_on == (TrainedOn("v7", "77", 3, 2, ("a", "b")),)
+    assert (card.metrics, card.convention) == ({"images": 839}, None)
+    assert build(Card, plain(card), error=ModelError) == card
+    old = OLD_CARD["input"] | {"preprocessing": "lungs-only", "working": [256, 256], "grow": 0.02}  # type: ignore[operator]
+    diagnosis = build(Card, OLD_CARD | {"task": "diagnosis", "input": old, "classes": [], "data": {}})
+    assert diagnosis.input == InputSettings((128, 128), "crop_to_lungs", resize_to=(256, 256), dilation=0.02)
+    assert diagnosis.trained_on == ()
+    lungs = build(Card, OLD_CARD | {"task": "lungs", "classes": []})
+    assert (lungs.convention, lungs.channel("full")) == ("full", 0)
+
+
+def test_channels_by_name() -> None:
+    card = lungs_card(classes=("full", "visible", "heart"), convention="visible")
+    assert [card.channel(name) for name in ("full", "visible", "heart")] == [0, 1, 2]
+    with pytest.raises(ModelError, match=r"gives no 'heart'. It gives visible"):
+        lungs_card(convention="visible").channel("heart")
+    assert gate_card().channel("frontal") == 0
+
+
+@pytest.mark.parametrize(("fitted", "wanted"), [(0.8, 0.5), (0.5, 0.1), (0.2, 0.6)])
+def test_bayes_rule_moves_the_odds(fitted: float, wanted: float) -> None:
+    """By counts: of 10,000 images with one score, as many as the probability says are COVID-19; each class is then
+    drawn anew until the share is the wanted one."""
+    calibration = Calibration(2.0, 0.3, replicates=((1.8, 0.2),))
+    shifted = calibration.shifted(from_prevalence=fitted, to_prevalence=wanted)
+    for logit in (-1.0, 0.0, 0.7):
+        ill = 10_000 * calibration.probability(logit)
+        healthy = 10_000 - ill
+        ill, healthy = ill * wanted / fitted, healthy * (1 - wanted) / (1 - fitted)
+        assert shifted.probability(logit) == pytest.approx(ill / (ill + healthy))
+        below = shifted.probability(logit) < calibration.probability(logit)
+        assert below is (wanted < fitted)
+    assert shifted.prevalence == wanted
+    assert shifted.replicates[0][1] - 0.2 == pytest.approx(shifted.intercept - 0.3)

@@ -30,7 +30,7 @@ from lungsight.training import (  # noqa: E402
     prepare,
     train,
 )
-from lungsight.training.data import Batches, Examples, to_input, view  # noqa: E402
+from lungsight.training.data import Batches, Examples, network_inputs, to_input  # noqa: E402
 
 SMALL = {"network.width": 0.05, "data.size": [64, 64], "training.batch": 1, "training.epochs": 3}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -398,20 +398,24 @@ def test_read_only_pixels_are_taken_without_a_warning() -> None:
     assert float(batch.max()) == pytest.approx(31 / 255)
 
 
-def test_views() -> None:
+def test_what_the_network_sees() -> None:
     images = np.full((1, 64, 64), 200, np.uint8)
     images[0, 20:40, 20:30] = np.arange(20, dtype=np.uint8)[:, None] + 100
     masks = np.zeros((1, 64, 64), bool)
     masks[0, 20:40, 20:30] = True
     settings = small("early stopping").data
-    cropped = view(images, masks, structs.replace(settings, crop=(10, 4, 2, 3)))
+    cropped = network_inputs(images, masks, structs.replace(settings, crop=(10, 4, 2, 3)))
     assert np.array_equal(cropped, images[:, 10:62, 4:61])
-    masked = view(images, masks, structs.replace(settings, crop_mode="apply_mask", crop=(0, 0, 0, 0)))
+    masked = network_inputs(
+        images, masks, structs.replace(settings, crop_mode="apply_mask", crop=(0, 0, 0, 0))
+    )
     assert np.array_equal(masked, np.where(masks, images, 0))
-    alone = view(images, masks, structs.replace(settings, crop_mode="crop_to_lungs"))
+    alone = network_inputs(images, masks, structs.replace(settings, crop_mode="crop_to_lungs"))
     assert alone.shape == (1, 64, 64)
     assert (alone.min(), alone.max()) == (0, 255)
-    assert not view(images, masks & False, structs.replace(settings, crop_mode="crop_to_lungs")).any()
+    assert not network_inputs(
+        images, masks & False, structs.replace(settings, crop_mode="crop_to_lungs")
+    ).any()
 
 
 # ------------------------------------------------------------------------------------------------ splits

@@ -33,7 +33,7 @@ Name = Annotated[
 ]
 
 
-class InputSettings(Record):
+class InputSettings(Record, frozen=True):
     """How pixels become the network's input, (N, channels, h, w) `float32` in [0, 1]."""
 
     size: tuple[Side, Side]
@@ -70,7 +70,7 @@ class InputSettings(Record):
         return self.resize_to or self.size
 
 
-class Calibration(Record):
+class Calibration(Record, frozen=True):
     """Platt scaling: probability = sigmoid(slope * logit + intercept), with the fit's own uncertainty.
 
     Source: Platt, Advances in Large Margin Classifiers, 1999.
@@ -137,7 +137,7 @@ def _logit(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
-class TrainedOn(Record):
+class TrainedOn(Record, frozen=True):
     """A data set that a network was trained on."""
 
     name: str = ""
@@ -148,7 +148,7 @@ class TrainedOn(Record):
     sources: tuple[str, ...] = ()
 
 
-class Card(Record):
+class Card(Record, frozen=True):
     """Everything that must be known of a network beside its weights."""
 
     name: Name

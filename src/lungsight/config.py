@@ -38,7 +38,7 @@ Dilation = Annotated[float, Meta(ge=0, le=0.5)]
 Probability = Annotated[float, Meta(gt=0, lt=1)]
 
 
-class NetworkSettings(Record):
+class NetworkSettings(Record, frozen=True):
     """Which network, and how wide."""
 
     name: str = "paper-unet"
@@ -46,7 +46,7 @@ class NetworkSettings(Record):
     """Every filter count is multiplied by this and rounded, at least 1."""
 
 
-class DataSettings(Record):
+class DataSettings(Record, frozen=True):
     """What a network is shown."""
 
     size: tuple[Side, Side] = (256, 256)
@@ -94,7 +94,7 @@ class DataSettings(Record):
         )
 
 
-class SplitSettings(Record):
+class SplitSettings(Record, frozen=True):
     """Which images train, choose and report."""
 
     kind: Literal["paper", "patient"] = "paper"
@@ -113,7 +113,7 @@ class SplitSettings(Record):
             raise ValueError("fold must be -1, or below split.folds")
 
 
-class TrainingSettings(Record):
+class TrainingSettings(Record, frozen=True):
     """How the weights are found."""
 
     epochs: Annotated[int, Meta(ge=1, le=10_000)] = 15
@@ -142,7 +142,7 @@ class TrainingSettings(Record):
     old_names: ClassVar = {"keep": "checkpoint", "averaging": "ema_decay"}
 
 
-class EvaluationSettings(Record):
+class EvaluationSettings(Record, frozen=True):
     """How metrics are taken."""
 
     threshold: Probability = 0.5
@@ -155,7 +155,7 @@ class EvaluationSettings(Record):
     old_names: ClassVar = {"flip": "tta_flip"}
 
 
-class Recipe(Record):
+class Recipe(Record, frozen=True):
     """One training run, resolved."""
 
     name: str

@@ -1,9 +1,9 @@
 """The one base of all records: typed, checked when read, the same in Python, JSON and TOML.
 
-A record is a frozen `msgspec.Struct`. Its limits stand beside its fields (`Annotated[float, Meta(gt=0, le=4)]`), what
-concerns several fields in `__post_init__`, which raises ValueError with a sentence that begins with the name of a
-field ('crop must be smaller than size'). `build` says which field is wrong
-by its path, and never repeats a value of the file.
+A record is a frozen `msgspec.Struct`: `class Card(Record, frozen=True)` (the last word is for the type checker). Its
+limits stand beside its fields (`Annotated[float, Meta(gt=0, le=4)]`), what concerns several fields in `__post_init__`,
+which raises ValueError with a sentence that begins with the name of a field ('crop must be smaller than size'). `build`
+says which field is wrong by its path, and never repeats a value of the file.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from lungsight.evaluation.evaluate import choose_part, read_split
 from lungsight.evaluation.predictions import trained_on
 from lungsight.inference import Failure, load_model
 from lungsight.training import load_run, predict, predict_masks
-from lungsight.training.data import view
+from lungsight.training.data import network_inputs
 
 SIZE = (256, 256)
 """(h, w) at which ONNX networks are given the images."""
@@ -151,7 +151,7 @@ def _run(
     ) -> NDArray[np.float64]:
         if mask_run is not None and recipe.data.crop_mode != "resize":
             masks = predict_masks(mask_run, images)
-        inputs = view(images, masks, recipe.data)
+        inputs = network_inputs(images, masks, recipe.data)
         found = np.empty(len(images))
         for number in np.unique(tested_by[places]):
             here = tested_by[places] == number

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lungsight.dataset import Dataset
     from lungsight.training import Progress
 
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps; auto: a GPU where there is one.")
+]
 DataOption = Annotated[
     Path, typer.Option("--data", help="A data set: manifest, Darwin export, masks beside images.")
 ]
@@ -25,8 +28,7 @@ DataOption = Annotated[
 
 def need_training() -> None:
     """Say plainly what to install where the train extra is missing."""
-    # Lightning's, about its own use of PyTorch and a folder that is meant to be used again: nothing to do for a user.
-    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists", module=r"lightning\.pytorch")
+    # Lightning's, about its own use of PyTorch: nothing that a user or lungsight can mend.
     warnings.filterwarnings(
         "ignore", message=r".*treespec, LeafSpec", module=r"lightning\.pytorch\.utilities\._pytree"
     )
@@ -99,10 +101,19 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="Stop before the epoch that would end later than this.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            "--weights",
+            help="First weights: 'shipped', a run's folder, or a file (.safetensors, .pth) matched by name.",
+        ),
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Train a network by a recipe; `--resume` goes on after any interruption.
 
@@ -116,6 +127,8 @@ def train(
     changes += [f'split.kind="{split}"'] if split else []
     changes += [f"training.seed={seed}"] if seed is not None else []
     resolved = load_recipe(recipe, changes)
+    if start is not None:
+        resolved = resolved.with_settings(**{"training.start": start})
     need_training()
     dataset = read_dataset(data, columns=parse_columns(columns))
     from lungsight.training import train as run_training
@@ -131,6 +144,7 @@ def train(
             mask_run=masks,
             cache=cache,
             command=command_line(),
+            device=device,
         )
     except KeyboardInterrupt:
         print("\nthe same command with --resume goes on from the last whole epoch", file=sys.stderr)

@@ -22,8 +22,8 @@ from lungsight.files import write_json, write_text
 from lungsight.metrics import apply_platt, fit_platt, logit
 from lungsight.metrics.intervals import Patients, resamples
 from lungsight.records import to_toml
-from lungsight.training import load_run, predict, prepare, shown, train
-from lungsight.training.module import Listener
+from lungsight.training import load_run, predict, prepare, select_rows, train
+from lungsight.training.callbacks import Listener
 
 REPLICATES = 200
 """Bootstrap fits of the calibration that a card carries."""
@@ -118,7 +118,7 @@ def _score_fold(
     run: Path, dataset: Dataset, fold: int, mask_run: Path | None, cache: Path | None
 ) -> tuple[list[Row], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     recipe, network = load_run(run)
-    kept, examples, _ = prepare(shown(dataset, recipe), recipe, cache=cache, mask_run=mask_run)
+    kept, examples, _ = prepare(select_rows(dataset, recipe), recipe, cache=cache, mask_run=mask_run)
     of = read_split(run)
     test, validation = (
         np.array([i for i, row in enumerate(kept) if of.get(row.id) == part], np.int64)

@@ -17,7 +17,7 @@ from lungsight.files import write_json
 from lungsight.metrics import Interval, wilson
 from lungsight.phantom import negatives
 from lungsight.training import augment, load_run, predict, prepare
-from lungsight.training.data import HELD_OUT, phantom
+from lungsight.training.gate_images import HELD_OUT, phantom
 
 PASS, PASS_AUGMENTED = 0.995, 0.99
 """Share of the validation part's X-rays that must pass, as they are and augmented (harder than files are)."""

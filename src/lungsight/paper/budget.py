@@ -13,8 +13,8 @@ import torch
 from lungsight.config import Recipe, load_recipe
 from lungsight.files import write_json
 from lungsight.training.data import Batches, Examples
+from lungsight.training.device import Device
 from lungsight.training.module import TrainingModule
-from lungsight.training.train import precision
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 NARROW_RATE, NARROW_SCHEDULE = 1e-3, "cosine"
@@ -207,6 +207,10 @@ def first_live_seed(recipe: Recipe, examples: Examples, steps: int = 40, tries: 
     return found
 
 
+def _fast(recipe: Recipe) -> bool:
+    return Device.of("auto").precision(recipe.training.precision) == "bf16-mixed"
+
+
 def _learns(recipe: Recipe, examples: Examples, steps: int) -> bool:
     torch.manual_seed(recipe.training.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -217,7 +221,11 @@ def _learns(recipe: Recipe, examples: Examples, steps: int) -> bool:
     losses, shares = [], []
     for step in range(steps):
         images, target = (part.to(device) for part in batches[step % len(batches)])
-        with torch.autocast(device, torch.bfloat16, enabled=precision(recipe) == "bf16-mixed"):
+        with torch.autocast(
+            device,
+            torch.bfloat16,
+            enabled=_fast(recipe),
+        ):
             logits = module.network(images)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
         optimiser.zero_grad()
@@ -250,7 +258,11 @@ def seconds_per_image(recipe: Recipe, examples: Examples, steps: int = 3) -> flo
     best = float("inf")
     for step in range(steps + 1):
         begun = time.monotonic()
-        with torch.autocast(device, torch.bfloat16, enabled=precision(recipe) == "bf16-mixed"):
+        with torch.autocast(
+            device,
+            torch.bfloat16,
+            enabled=_fast(recipe),
+        ):
             logits = module.network(images)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
         optimiser.zero_grad()

@@ -21,7 +21,7 @@ from lungsight.paper.budget import Plan, Sizes, make_plan
 from lungsight.paper.report import write_reproduction
 from lungsight.report.content import Budget, Reproduction
 from lungsight.training import Run, make_split, prepare, train
-from lungsight.training.module import Listener
+from lungsight.training.callbacks import Listener
 
 LUNGS, LUNGS_500 = "paper-segmentation", "paper-segmentation-500"
 DIAGNOSIS = ("paper-diagnosis", "paper-diagnosis-crop20", "paper-diagnosis-lungs")

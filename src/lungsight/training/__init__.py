@@ -1,16 +1,10 @@
 """Training by recipe. Needs `lungsight[train]`."""
 
-from lungsight.training.module import Progress
+from lungsight.training.callbacks import Progress
+from lungsight.training.predict import load_run, predict, predict_masks
+from lungsight.training.prepare import make_split, prepare, select_rows
 from lungsight.training.run_folder import Run, read_history
-from lungsight.training.train import (
-    load_run,
-    make_split,
-    predict,
-    predict_masks,
-    prepare,
-    shown,
-    train,
-)
+from lungsight.training.train import train
 
 __all__ = [
     "Progress",
@@ -21,6 +15,6 @@ __all__ = [
     "predict_masks",
     "prepare",
     "read_history",
-    "shown",
+    "select_rows",
     "train",
 ]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from lungsight.config import DataSettings, Recipe
-from lungsight.phantom import HOSPITALS, negatives
-from lungsight.phantom import draw as draw_phantom
-from lungsight.preprocess import Edges, apply_mask, crop_to_lungs, dilate, resize_image, to_uint8
+from lungsight.preprocess import Edges, apply_mask, crop_to_lungs, dilate, to_uint8
 from lungsight.training import augment
+from lungsight.training.gate_images import GATE_VIEWS, HELD_OUT, gate_images
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Examples:
     groups: NDArray[np.int64]
 
 
-def view(images: NDArray[np.uint8], masks: NDArray[np.bool_], settings: DataSettings) -> NDArray[np.uint8]:
+def network_inputs(
+    images: NDArray[np.uint8], masks: NDArray[np.bool_], settings: DataSettings
+) -> NDArray[np.uint8]:
     """What the settings let a network see of each image.
 
     Args:
@@ -65,47 +70,6 @@ def to_input(images: NDArray[np.uint8], channels: int) -> Tensor:
     # A copy: the images of a cache are a read-only map, which torch does not take without a warning.
     batch = torch.from_numpy(np.array(images, order="C")).unsqueeze(1).float().div_(255)
     return batch.expand(-1, channels, -1, -1).contiguous(memory_format=torch.channels_last)
-
-
-HELD_OUT = 1
-"""Goes into the seed of what is drawn for validation and test."""
-PHANTOMS = 0.08
-"""Share of drawn chests among the X-rays that a gate is shown: not everything that is drawn is refused."""
-
-
-GATE_VIEWS = 2
-"""Augmented views of each picture in training: to draw one takes longer than to learn from it."""
-
-
-def gate_pictures(
-    images: NDArray[np.uint8], rng: np.random.Generator, *, views: int = 0
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """For each frontal X-ray (N, h, w) itself and a picture that is none.
-
-    Args:
-        views: augmented views of each; 0: each as it is.
-
-    Returns:
-        (M, h, w) uint8 and (M,) places in `GATE_CLASSES`; M is 2 N, or 2 N times `views`.
-    """
-    pictures: list[NDArray[np.uint8]] = []
-    classes: list[int] = []
-    for image in images:
-        if rng.random() < PHANTOMS:
-            image = phantom(rng, image.shape)
-        kind = str(rng.choice(negatives.KINDS, p=negatives.SHARES))
-        for picture, place in ((image, 0), (negatives.draw(kind, image, rng), negatives.label(kind))):
-            shown = [augment.for_gate(picture, rng) for _ in range(views)] or [picture]
-            pictures += shown
-            classes += [place] * len(shown)
-    return np.stack(pictures), np.array(classes, np.int64)
-
-
-def phantom(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """A drawn frontal chest X-ray of `shape` (h, w)."""
-    hospital = str(rng.choice(sorted(HOSPITALS)))
-    drawn = draw_phantom(rng, hospital=hospital, covid=bool(rng.random() < 0.5), size=max(shape))
-    return np.asarray(resize_image(drawn.pixels, shape), np.uint8)
 
 
 class Batches(TorchDataset[tuple[Tensor, Tensor]]):
@@ -148,8 +112,8 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((settings.seed, self.epoch, number, *part))
         if self.recipe.task == "gate":
             views = 0 if settings.augmentation != "gate" else GATE_VIEWS if self.training else 1
-            pictures, classes = gate_pictures(images, rng, views=views)
-            return to_input(pictures, self.recipe.data.channels), torch.from_numpy(classes)
+            shown, classes = gate_images(images, rng, views=views)
+            return to_input(shown, self.recipe.data.channels), torch.from_numpy(classes)
         if self.examples.masks is not None:
             targets = self.examples.masks[chosen].astype(np.uint8)
             if self.training and settings.augmentation == "lungs":
@@ -165,3 +129,24 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
                 images = np.stack([augment.for_diagnosis(image, rng) for image in images])
             target = torch.from_numpy(self.examples.labels[chosen]).unsqueeze(1)
         return to_input(images, self.recipe.data.channels), target
+
+
+class DataModule(lightning.LightningDataModule):
+    """New seeded batches for every epoch."""
+
+    def __init__(self, train: Callable[[int], Batches], validation: Batches, workers: int = 0) -> None:
+        super().__init__()
+        self._train, self._validation, self._workers = train, validation, workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        return self._loader(self._train(epoch), self._workers)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader(self._validation, 0)
+
+    @staticmethod
+    def _loader(batches: Batches, workers: int) -> DataLoader[Any]:
+        # With a generator of its own: a loader that starts draws a number, from torch's global generator otherwise,
+        # and it starts more often in a resumed run, whose dropout would differ.
+        return DataLoader(batches, batch_size=None, num_workers=workers, generator=torch.Generator())

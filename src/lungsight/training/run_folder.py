@@ -11,10 +11,10 @@ from pathlib import Path
 from torch import nn
 
 from lungsight import provenance
-from lungsight.config import Recipe
+from lungsight.config import Recipe, load_recipe
 from lungsight.dataset.split import Indices, Split
 from lungsight.dataset.table import Dataset
-from lungsight.errors import ModelError
+from lungsight.errors import ConfigError, DataError, ModelError, OutputError
 from lungsight.files import write_bytes, write_json, write_text
 from lungsight.records import to_toml
 
@@ -31,6 +31,39 @@ class Run:
     out_of_time: bool
     failures: tuple[tuple[str, str], ...]
     """Images that could not be read: (id, reason)."""
+
+
+def check_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Whether a run of the recipe may be written there.
+
+    Raises:
+        OutputError: it holds a run, and none is to be resumed.
+        ConfigError: it holds a run of another recipe.
+    """
+    if not (folder / "config.toml").exists():
+        return
+    if not resume:
+        raise OutputError(
+            "already holds a run", where=folder, hint="Add --resume to go on, or choose another folder"
+        )
+    if load_recipe(folder / "config.toml") != recipe:
+        raise ConfigError("was made with other settings", where=folder, hint="Resume with the same recipe")
+
+
+def claim_folder(folder: Path, recipe: Recipe, dataset: Dataset, split: Split, command: str) -> None:
+    """Write what is known before the first epoch, or check that the folder's run is of this data.
+
+    Raises:
+        DataError: its run was made with other images.
+    """
+    if not (folder / "config.toml").exists():
+        write_start(folder, recipe, dataset, split, command)
+    elif split_table(dataset, split) != stored_split(folder):
+        raise DataError(
+            "is not the data set of this run, or other images of it can be read now",
+            where=dataset.root,
+            hint=f"Resume {folder} with the same data, or choose another folder",
+        )
 
 
 def save_weights(folder: Path, network: nn.Module) -> None:

@@ -1,0 +1,113 @@
+"""From a recipe and a table to what a network is shown: rows, split, examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lungsight.config import Recipe
+from lungsight.dataset.cache import load_arrays
+from lungsight.dataset.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
+from lungsight.dataset.table import Dataset
+from lungsight.errors import DataError
+from lungsight.networks import GATE_CLASSES, check
+from lungsight.training.data import Examples, network_inputs
+from lungsight.training.predict import predict_masks
+
+
+def check_network(recipe: Recipe) -> None:
+    """Raise ConfigError where the recipe's network does not take its input or gives another answer."""
+    check(
+        recipe.network.name,
+        size=recipe.data.input_size,
+        masks=recipe.task == "lungs",
+        answers=len(GATE_CLASSES) if recipe.task == "gate" else 1,
+    )
+
+
+def make_split(dataset: Dataset, recipe: Recipe) -> Split:
+    """The recipe's split of the table; raises DataError where the table does not allow it."""
+    settings, seed = recipe.split, recipe.training.seed
+    need_covid = recipe.task == "diagnosis"
+    if settings.fold >= 0:
+        folds = patient_folds(dataset, settings.folds, seed, need_covid=need_covid)
+        test, validation = settings.fold, (settings.fold + 1) % settings.folds
+        train = tuple(i for k, fold in enumerate(folds) if k not in (test, validation) for i in fold)
+        return Split(
+            f"fold {test + 1} of {settings.folds}", seed, train, tuple(folds[validation]), tuple(folds[test])
+        )
+    if settings.kind == "patient":
+        return by_patient(dataset, seed, need_covid=need_covid)
+    if recipe.task == "lungs":
+        return paper_segmentation(dataset, seed, non_covid_limit=settings.non_covid_limit or None)
+    return paper_diagnosis(dataset, seed)
+
+
+def select_rows(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The rows that the recipe trains, chooses and reports on: those of its one source, if it names one.
+
+    Raises:
+        DataError: no image is of that source.
+    """
+    source = recipe.split.only_source
+    chosen = dataset.where(lambda row: not source or row.source == source)
+    if source and not len(chosen):
+        raise DataError(f"has no image of the source {source!r}", where=dataset.root)
+    return chosen
+
+
+def prepare(
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    cache: Path | None = None,
+    mask_run: Path | None = None,
+    device: str = "auto",
+) -> tuple[Dataset, Examples, tuple[tuple[str, str], ...]]:
+    """Decode once and make what the recipe's network sees.
+
+    Args:
+        cache: folder for the decoded pixels.
+        mask_run: a lung run whose predicted masks replace the table's, where `data.crop_mode` needs masks.
+        device: where that run predicts, as `Device.of` takes it.
+
+    Returns:
+        The rows that could be read, their examples, and (id, reason) of the others.
+
+    Raises:
+        DataError: nothing could be read, or the table lacks what the task needs.
+    """
+    if recipe.task == "lungs" and all(row.mask is None for row in dataset):
+        raise DataError("has no lung masks, which this recipe needs", where=dataset.root)
+    if recipe.task == "lungs" or (recipe.data.crop_mode != "resize" and mask_run is None):
+        dataset = dataset.where(lambda row: row.mask is not None)
+    if recipe.task == "diagnosis" or recipe.split.kind == "paper":
+        dataset = dataset.where(lambda row: row.covid is not None)
+        _need_both_classes(dataset)
+    arrays = load_arrays(dataset, recipe.data.resized, cache_dir=cache)
+    kept = Dataset(dataset.root, dataset.layout, tuple(arrays.rows), dataset.excluded)
+    if not len(kept):
+        first = f" ({arrays.failures[0][0]}: {arrays.failures[0][1]})" if arrays.failures else ""
+        raise DataError(f"none of its images could be read{first}", where=dataset.root)
+    masks = arrays.masks.astype(bool)
+    if mask_run is not None and recipe.data.crop_mode != "resize":
+        masks = predict_masks(mask_run, arrays.images, device=device)
+    images = network_inputs(arrays.images, masks, recipe.data)
+    names = [(row.source, bool(row.covid)) for row in kept]
+    order = {name: index for index, name in enumerate(sorted(set(names)))}
+    groups = np.array([order[name] for name in names], np.int64)
+    labels = np.array([bool(row.covid) for row in kept], np.float32)
+    examples = Examples(
+        images,
+        masks if recipe.task == "lungs" else None,
+        labels if recipe.task == "diagnosis" else None,
+        groups,
+    )
+    return kept, examples, tuple(arrays.failures)
+
+
+def _need_both_classes(dataset: Dataset) -> None:
+    for wanted, words in ((True, "no COVID image"), (False, "only COVID images")):
+        if not any(row.covid is wanted for row in dataset):
+            raise DataError(f"has {words}, and the paper's splits need both classes", where=dataset.root)
