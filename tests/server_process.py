@@ -42,7 +42,9 @@ _RUN = "from lungsight.cli import main; main()"
 class Server:
     """Started on entry, on a free port; told to stop on exit."""
 
-    def __init__(self, networks: Path, *arguments: str, temporary: Path | None = None) -> None:
+    def __init__(
+        self, networks: Path, *arguments: str, temporary: Path | None = None, code: str = _RUN
+    ) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         if temporary is not None:
             environment["TMPDIR"] = str(temporary)
@@ -51,7 +53,7 @@ class Server:
             [
                 sys.executable,
                 "-c",
-                _RUN,
+                code,
                 "serve",
                 "--model",
                 str(networks),

@@ -248,13 +248,13 @@ def test_operators_see_whether_it_lives(client: httpx.Client, app: FastAPI) -> N
     assert client.get("/healthz").text == "ok\n"
     assert client.get("/readyz").status_code == 200
     state = app.state.lungsight
-    state.draining = True
+    state.stop_at = 0.0
     try:
         answer = client.get("/readyz")
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
         assert client.get("/healthz").status_code == 200
     finally:
-        state.draining = False
+        state.stop_at = None
 
 
 def test_metrics_count(client: httpx.Client) -> None:
@@ -332,7 +332,7 @@ class Gated(Lungsight):
 
 
 def engine_of(model: Lungsight, room: int = 16) -> Engine:
-    return Engine(model, limits=Limits(), batch=4, room=room)
+    return Engine(model, limits=Limits(), batch=4, capacity=room)
 
 
 def test_requests_go_through_together(model: Lungsight) -> None:
@@ -343,7 +343,7 @@ def test_requests_go_through_together(model: Lungsight) -> None:
     assert len({future.result(20) for future in futures}) == 1
     assert max(gated.batches) == 4 and sum(gated.batches) == 9 and len(gated.batches) <= 4
     engine.close()
-    assert engine.held == 0
+    assert engine.in_flight == 0
 
 
 def test_one_that_breaks_the_networks_harms_no_other(
@@ -385,7 +385,7 @@ def test_what_nobody_waits_for_is_not_done(model: Lungsight) -> None:
         pass
     given_up = engine.submit([Job(png(), lambda result: None)])[0]
     assert given_up.cancel()
-    assert engine.held == 1
+    assert engine.in_flight == 1
     gated.go.set()
     engine.close()
     assert first.done() and sum(gated.batches) == 1

@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -16,13 +17,15 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from lungsight.cli import app as cli
@@ -30,6 +33,7 @@ from lungsight.errors import ConfigError
 from lungsight.inference import Lungsight, load_model
 from lungsight.server import answers
 from lungsight.server.app import create_app
+from lungsight.server.multipart import MultipartReader
 from lungsight.server.serve import is_loopback
 from lungsight.server.settings import LOOPBACK, MIB, Settings
 from server_process import PATIENT, Server, dicom, png, running
@@ -196,6 +200,8 @@ def test_too_many_files(client: httpx.Client) -> None:
         ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\n\r\n\r\n--x--\r\n", 400),
         ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x--\r\n", 422),
         ({"Content-Type": "multipart/form-data; boundary=x; charset=utf-99"}, b"--x--\r\n", 422),
+        ({"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}, b"--x--\r\n", 422),
+        ({"Content-Type": f"multipart/form-data; boundary={'x' * 71}"}, b"--x--\r\n", 400),
     ],
 )
 def test_bodies_that_are_no_upload(
@@ -270,6 +276,137 @@ def test_an_answer_that_takes_too_long(model: Lungsight, monkeypatch: pytest.Mon
         assert send(client, png()).status_code == 200
 
 
+def part(data: bytes, name: str = "files", more: bytes = b"") -> bytes:
+    head = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a"\r\n' % name.encode()
+    return head + more + b"\r\n" + data + b"\r\n"
+
+
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "idna", "utf-7", "utf-16", "rot13", "zip"])
+def test_the_clients_charset_is_not_used(client: httpx.Client, charset: str) -> None:
+    """Decoding half a megabyte of name as punycode took 36 s, in which the server answered nobody."""
+    head = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    long = part(b"", name="\xe4-" + "a" * 8000) + part(png(), more=b"X-Long: " + b"a-" * 2000 + b"\r\n")
+    start = time.perf_counter()
+    answer = client.post(URL, content=part(png()) + b"--x--\r\n", headers=head)
+    assert answer.status_code == 200
+    assert client.post(URL, content=long + b"--x--\r\n", headers=head).status_code in (200, 400)
+    assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize("cut", [3, 5, 9, 40, 200])
+def test_a_body_that_is_cut_short(client: httpx.Client, cut: int) -> None:
+    whole = part(png()) + part(png()) + b"--x--\r\n"
+    assert client.post(URL, content=whole, headers=MULTIPART).status_code == 200
+    assert "cut short" in problem(client.post(URL, content=whole[:-cut], headers=MULTIPART), 400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        part(b"", name="other") * 200 + b"--x--\r\n",
+        b"--x\r\n" + b"A: b\r\n" * 40_000,
+        b"--x" + b" " * 100_000,
+        b"\r\n--" * 100_000,
+        part(b"\r\n--" * 100_000)[:-2],
+    ],
+    ids=[
+        "many parts",
+        "many headers",
+        "no end of a boundary",
+        "almost boundaries",
+        "almost boundaries inside",
+    ],
+)
+def test_bodies_made_to_be_slow(client: httpx.Client, body: bytes) -> None:
+    start = time.perf_counter()
+    assert client.post(URL, content=body, headers=MULTIPART).status_code in (400, 413)
+    assert time.perf_counter() - start < 5
+
+
+@given(
+    files=st.lists(st.binary(max_size=60), max_size=3),
+    cuts=st.lists(st.integers(0, 400), max_size=12),
+    noise=st.sampled_from([b"", b"\r\n", b"\r\n--", b"\r\n--x", b"--x--"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_body_is_the_same_however_it_comes(files: list[bytes], cuts: list[int], noise: bytes) -> None:
+    """In any pieces, with what looks like a boundary at the end of a file."""
+    files = [data.replace(b"--x", b"") + (noise if b"--x" not in noise else b"") for data in files]
+    body = (
+        b"preamble\r\n" + b"".join(part(data) + part(b"1", name="other") for data in files) + b"--x--\r\nend"
+    )
+    reader = MultipartReader(b"x", (b"files",), 3)
+    at = 0
+    for cut in [*sorted({min(cut, len(body)) for cut in cuts}), len(body)]:
+        reader.feed(body[at:cut])
+        at = cut
+    assert reader.ended and [bytes(data) for data in reader.files] == files
+
+
+def test_memory_is_reserved_by_the_length_that_is_announced(model: Lungsight) -> None:
+    """Else many uploads that each fit get in one another's way half-way, and none is ever whole."""
+    limits = Settings(max_held_bytes=3 * MIB, max_file_bytes=2 * MIB, max_request_bytes=2 * MIB)
+    with running(create_app(model, limits)) as client:
+        address = (client.base_url.host, client.base_url.port)
+        head = (
+            f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2 * MIB}\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        ).encode()
+        with socket.create_connection(address, 20) as first:
+            first.sendall(head + b"--x\r\n")
+            wait_for(lambda: held(client) == 2 * MIB)
+            with socket.create_connection(address, 20) as second:
+                second.sendall(head)
+                assert b" 503 " in second.recv(4096)
+        # Who went away holds nothing.
+        wait_for(lambda: held(client) == 0)
+        assert send(client, png()).status_code == 200
+
+
+def held(client: httpx.Client) -> float:
+    return metric(client, "lungsight_held_bytes")
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    text = client.get("/metrics").text
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def test_who_went_away_takes_what_waits_along(model: Lungsight) -> None:
+    hold, worked_on = threading.Event(), []
+
+    class Held(Lungsight):
+        def predict_many(self, sources: Any, *, batch: int = 8) -> Any:
+            worked_on.append(batch)
+            hold.wait(30)
+            return super().predict_many(sources, batch=batch)
+
+    with running(
+        create_app(Held(model.bundle, threads=1), Settings(max_files=8, queue=16, batch=1))
+    ) as client:
+        body = part(png()) * 8 + b"--x--\r\n"
+        head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        with socket.create_connection((client.base_url.host, client.base_url.port), 20) as connection:
+            connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body)
+            wait_for(lambda: metric(client, "lungsight_queue_xrays") == 8)
+        # The one in the networks is finished, and those that were already decoded; nothing else.
+        wait_for(lambda: held(client) == 0)
+        hold.set()
+        wait_for(lambda: metric(client, "lungsight_queue_xrays") == 0)
+        assert len(worked_on) < 8
+        assert send(client, png()).status_code == 200
+
+
 # How fast
 
 
@@ -302,6 +439,31 @@ def test_a_slow_head_is_cut_off(server: Server, head: bytes) -> None:
         connection.sendall(b"GET /h")
         assert connection.recv(100) == b""
         assert time.monotonic() - start < 10
+
+
+def test_who_does_not_read_is_cut_off(networks: Path) -> None:
+    """What it holds is counted, and given back when it is cut off."""
+    with Server(networks, "--upload-seconds", "1") as server, httpx.Client(base_url=server.url) as client:
+        noise = np.random.default_rng(0).integers(0, 255, (1500, 1500), np.uint8)
+        body = part(png(noise)) * 4 + b"--x--\r\n"
+        head = f"POST {URL}?include=display HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(20)
+            connection.connect(("127.0.0.1", server.port))
+            connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body)
+            wait_for(lambda: held(client) > len(body))
+            wait_for(lambda: held(client) == 0)
+            wait_for(lambda: open_connections(server) <= 1)
+        assert client.get("/healthz").status_code == 200
+        assert "Traceback" not in server.log
+
+
+def open_connections(server: Server) -> int:
+    """Sockets of the process that are connected to a client."""
+    local = f":{server.port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(local) and row[3] == "01" for row in rows)
 
 
 # What gets out
@@ -389,6 +551,8 @@ def test_keep_is_the_only_way_to_stay(model: Lungsight, tmp_path: Path) -> None:
         assert send(client, data, b"junk", name="../Quatermain").status_code == 200
     (folder,) = kept.iterdir()
     assert sorted(item.name for item in folder.iterdir()) == ["result.json", "upload.dicom"]
+    assert {item.stat().st_mode & 0o777 for item in folder.iterdir()} == {0o600}
+    assert {item.stat().st_mode & 0o777 for item in (folder, kept)} == {0o700}
     assert (folder / "upload.dicom").read_bytes() == data
     assert json.loads((folder / "result.json").read_text())["status"] == "ok"
     assert [item.name for item in tmp_path.iterdir()] == ["kept"]
@@ -441,6 +605,35 @@ def test_stopping_finishes_what_is_open(networks: Path) -> None:
         assert "Traceback" not in server.log
 
 
+HANG = """
+import time
+from lungsight.inference import Lungsight
+def hang(self, *arguments, **more):
+    time.sleep(1000)
+Lungsight.predict_many = hang
+from lungsight.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_stop_is_in_time_whatever_hangs(networks: Path, signals: int) -> None:
+    """It lived on after two minutes, two SIGTERM and two SIGINT."""
+    with Server(networks, "--stop-seconds", "3", code=HANG) as server:
+        with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+            body = part(png()) + b"--x--\r\n"
+            head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+            connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body)
+            time.sleep(1)
+            start = time.monotonic()
+            for _ in range(signals):
+                server.process.send_signal(signal.SIGTERM)
+                time.sleep(0.2)
+            server.process.wait(20)
+            assert time.monotonic() - start < (4 if signals == 1 else 2)
+        assert server.process.returncode != 0
+
+
 def test_what_the_command_refuses(networks: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> Any:
         return CliRunner().invoke(cli, ["serve", "--model", str(networks), *arguments])
@@ -460,7 +653,7 @@ def test_what_the_command_refuses(networks: Path, tmp_path: Path) -> None:
 
 def test_schemathesis_finds_no_server_error(model: Lungsight) -> None:
     import schemathesis
-    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import HealthCheck, Phase
 
     with running(create_app(model)) as client, warnings.catch_warnings():
         schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())

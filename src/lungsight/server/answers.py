@@ -75,11 +75,13 @@ def choose_form(accept: str) -> Form:
         if matches and weight > quality:
             best, quality = matches[0], weight
     if not quality:
-        raise Problem(406, f"An answer can be one of {', '.join(Form)}.")
+        raise Problem(406, "no_such_form", f"An answer can be one of {', '.join(Form)}.")
     return best
 
 
-def answer(model: Lungsight, result: Result, data: bytes, wish: ResponseOptions) -> dict[str, Any] | bytes:
+def answer(
+    model: Lungsight, result: Result, data: bytes | bytearray, wish: ResponseOptions
+) -> dict[str, Any] | bytes:
     """What is sent for one X-ray.
 
     Args:
@@ -101,9 +103,11 @@ def answer(model: Lungsight, result: Result, data: bytes, wish: ResponseOptions)
             return encode_picture(overlay(result.xray.pixels, labels), ".jpg", quality=90)
         case Form.dicom:
             if result.xray.format != "DICOM":
-                raise Problem(406, "A DICOM SEG refers to a DICOM image; the upload is none.")
+                raise Problem(406, "no_dicom", "A DICOM SEG refers to a DICOM image; the upload is none.")
             card = model.bundle.lungs.card
-            return encode_dicom_seg(data, labels, algorithm=f"{card.name} {card.version}", anonymous=True)
+            return encode_dicom_seg(
+                bytes(data), labels, algorithm=f"{card.name} {card.version}", anonymous=True
+            )
     return _json(model, result, labels, found, wish, threshold)
 
 

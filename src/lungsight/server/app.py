@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -11,26 +12,29 @@ from importlib import resources
 from typing import Annotated, Any
 
 import cv2
+import msgspec
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from lungsight import __version__
-from lungsight.files import write_bytes, write_json
+from lungsight.files import write_bytes
 from lungsight.inference import Lungsight, Result
-from lungsight.records import plain
+from lungsight.records import plain, to_json
 from lungsight.server import answers
 from lungsight.server.answers import Form, Part, ResponseOptions
 from lungsight.server.engine import Engine, Job
 from lungsight.server.guard import Guard
-from lungsight.server.problems import TITLES, Busy, Problem, of_error
+from lungsight.server.problems import TITLES, Busy, Problem, problem_of
 from lungsight.server.schemas import EXAMPLE, Models, Predictions, ProblemDetails
 from lungsight.server.settings import Settings
 from lungsight.server.telemetry import TEXT, Telemetry
-from lungsight.server.uploads import UploadBudget, read_files
+from lungsight.server.uploads import Reservation, UploadBudget, gone, read_files
 
 NOTICE = "Research use only, not for diagnosis."
 PAPER_MASK_THRESHOLD = 0.2
@@ -42,16 +46,18 @@ class State:
 
     def __init__(self, model: Lungsight, settings: Settings) -> None:
         self.model, self.settings = model, settings
-        self.telemetry, self.ledger = Telemetry(), UploadBudget(settings.max_held_bytes)
+        self.telemetry, self.budget = Telemetry(), UploadBudget(settings.max_held_bytes)
         self.engine: Engine | None = None
-        self.draining = False
-        """It was told to stop, and finishes what is open."""
-        self.telemetry.watch(lambda: self.engine.held if self.engine else 0, lambda: self.ledger.held)
+        self.stop_at: float | None = None
+        """When it must have ended (monotonic clock), once it was told to stop; it finishes what is open."""
+        self.finished = False
+        """It ended, and nothing was left undone."""
+        self.telemetry.watch(lambda: self.engine.in_flight if self.engine else 0, lambda: self.budget.held)
 
     @property
     def ready(self) -> bool:
         """It takes X-rays."""
-        return not self.draining and self.engine is not None and self.engine.alive
+        return self.stop_at is None and self.engine is not None and self.engine.alive
 
 
 def create_app(model: Lungsight, settings: Settings | None = None) -> FastAPI:
@@ -70,12 +76,13 @@ def create_app(model: Lungsight, settings: Settings | None = None) -> FastAPI:
             model,
             limits=state.settings.limits,
             batch=state.settings.batch,
-            room=state.settings.queue,
+            capacity=state.settings.queue,
             listener=state.telemetry,
         )
         yield
         state.engine = None
-        await asyncio.to_thread(engine.close)
+        seconds = None if state.stop_at is None else max(0.1, state.stop_at - time.monotonic() - 0.5)
+        state.finished = await asyncio.to_thread(engine.close, seconds)
 
     app = FastAPI(
         title="Lungsight",
@@ -109,7 +116,7 @@ def create_app(model: Lungsight, settings: Settings | None = None) -> FastAPI:
 
 def _add_operations(app: FastAPI, state: State) -> None:
     @app.get("/healthz", summary="Does it live", tags=["operation"], response_class=PlainTextResponse)
-    def healthz() -> str:
+    async def healthz() -> str:
         return "ok\n"
 
     @app.get(
@@ -119,9 +126,9 @@ def _add_operations(app: FastAPI, state: State) -> None:
         response_class=PlainTextResponse,
         responses={503: _described("Starting or stopping")},
     )
-    def readyz() -> str:
+    async def readyz() -> str:
         if not state.ready:
-            raise Busy("The server is starting or stopping.", 2)
+            raise Busy("not_ready", "The server is starting or stopping.", 2)
         return "ready\n"
 
     @app.get(
@@ -191,72 +198,119 @@ def _add_api(app: FastAPI, state: State) -> None:
         """
         form = answers.choose_form(request.headers.get("accept", ""))
         wish = ResponseOptions(form, frozenset(include or [Part.mask]), mask_threshold, labels)
-        with state.ledger.account() as account:
-            files = await read_files(request, settings, account)
+        reservation = state.budget.reserve()
+        try:
+            files = await read_files(request, settings, reservation)
             if len(files) > 1 and form not in (Form.json, Form.rle):
-                raise Problem(406, f"{form} is for one file; several are answered in JSON.")
-            return _respond(await _predict(state, files, wish), form)
+                raise Problem(406, "one_file", f"{form} is for one file; several are answered in JSON.")
+            return _respond(await _predict(state, request, files, wish, reservation), form, reservation)
+        except BaseException:
+            reservation.release()
+            raise
 
 
-async def _predict(state: State, files: list[bytes], wish: ResponseOptions) -> list[Any]:
-    """Answers and problems, in the order of the files."""
+async def _predict(
+    state: State, request: Request, files: list[bytearray], wish: ResponseOptions, reservation: Reservation
+) -> list[bytes | Problem]:
+    """Encoded answers and problems, in the order of the files; given up where the client goes away."""
     engine = state.engine
     if engine is None:
-        raise Busy("The server is starting or stopping.", 2)
+        raise Busy("not_ready", "The server is starting or stopping.", 2)
 
-    def job(data: bytes) -> Job:
-        def finish(result: Result) -> Any:
+    def job(data: bytearray) -> Job:
+        size = len(data)
+
+        def finish(result: Result) -> bytes:
             made = answers.answer(state.model, result, data, wish)
-            state.telemetry.xray(result.decision, len(data))
+            encoded = made if isinstance(made, bytes) else to_json(made, indent=0)
+            reservation.take(len(encoded))
+            state.telemetry.xray(result.decision, size)
             if state.settings.keep is not None:
-                _keep(state, data, made, result)
-            return made
+                _keep(state, data, encoded, result, wish.form)
+            return encoded
 
         return Job(data, finish)
 
-    waiting = [asyncio.wrap_future(future) for future in engine.submit([job(data) for data in files])]
+    jobs = [job(data) for data in files]
+    futures = engine.submit(jobs)
+    sizes = [len(data) for data in files]
+    files.clear()
+    waiting: asyncio.Future[Any] = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+    leaving: asyncio.Future[Any] = asyncio.ensure_future(gone(request.receive))
     try:
-        async with asyncio.timeout(state.settings.answer_seconds):
-            found = await asyncio.gather(*waiting, return_exceptions=True)
-    except TimeoutError:
-        raise Busy("The answer took too long. Try again, with fewer files at once.", 10) from None
-    made: list[Any] = []
-    for index, one in enumerate(found):
-        if isinstance(one, BaseException):
-            state.telemetry.xray("failed", len(files[index]))
-        made.append(of_error(one) if isinstance(one, BaseException) else one)
+        await asyncio.wait(
+            [waiting, leaving],
+            timeout=state.settings.answer_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if leaving.done():
+            raise ClientDisconnect
+        if not waiting.done():
+            raise Busy("slow_answer", "The answer took too long. Try again, with fewer files at once.", 10)
+        found = waiting.result()
+    finally:
+        leaving.cancel()
+        waiting.cancel()
+        for one in jobs:
+            one.give_up()
+    made: list[bytes | Problem] = []
+    for size, answered in zip(sizes, found, strict=True):
+        if isinstance(answered, BaseException):
+            state.telemetry.xray("failed", size)
+        made.append(problem_of(answered) if isinstance(answered, BaseException) else answered)
     return made
 
 
-def _respond(made: list[Any], form: Form) -> Response:
+def _respond(made: list[bytes | Problem], form: Form, reservation: Reservation) -> Response:
     problems = [one for one in made if isinstance(one, Problem)]
     if len(made) == 1 and problems:
         raise problems[0]
     if len(problems) == len(made):
         raise Problem(
             max(one.status for one in problems),
+            "no_usable_file",
             "None of the files can be used.",
-            errors=[one.body for one in made],
+            errors=tuple(one.details for one in problems),
         )
     if form not in (Form.json, Form.rle):
-        return Response(made[0], media_type=form)
+        (content,) = made
+        assert isinstance(content, bytes)
+        return Counted(content, reservation, media_type=form)
     rows = [
-        {"index": index, "status": "failed", "error": one.body}
+        {"index": index, "status": "failed", "error": one.details}
         if isinstance(one, Problem)
-        else {"index": index, **one}
+        else msgspec.Raw(b'{"index":%d,' % index + one[1:])
         for index, one in enumerate(made)
     ]
-    return JSONResponse({"notice": NOTICE, "predictions": rows}, media_type=form)
+    content = to_json({"notice": NOTICE, "predictions": rows}, indent=0)
+    return Counted(content, reservation, media_type=form)
 
 
-def _keep(state: State, data: bytes, made: Any, result: Result) -> None:
+class Counted(Response):
+    """An answer whose memory is given back when it was sent, or could not be."""
+
+    def __init__(self, content: bytes, reservation: Reservation, **more: Any) -> None:
+        super().__init__(content, **more)
+        self.reservation = reservation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.reservation.release()
+
+
+def _keep(state: State, data: bytearray, encoded: bytes, result: Result, form: Form) -> None:
+    """Upload and answer, for nobody but the server's own user."""
     assert state.settings.keep is not None
+    state.settings.keep.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = state.settings.keep / secrets.token_hex(8)
-    write_bytes(folder / f"upload.{result.xray.format.lower()}", data)
-    if isinstance(made, dict):
-        write_json(folder / "result.json", made)
-    else:
-        write_bytes(folder / "answer", made)
+    folder.mkdir(mode=0o700)
+    name = "result.json" if form in (Form.json, Form.rle) else "answer"
+    for path, content in ((folder / f"upload.{result.xray.format.lower()}", data), (folder / name, encoded)):
+        write_bytes(path, bytes(content))
+        path.chmod(0o600)
 
 
 def _warm_up(model: Lungsight) -> None:
@@ -285,14 +339,15 @@ async def _on_problem(_: Request, error: Exception) -> Response:
 
 async def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = TITLES.get(error.status_code, "An error") + "."
-    return Problem(error.status_code, detail, headers=dict(error.headers or {})).response()
+    message = TITLES.get(error.status_code, "An error") + "."
+    code = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "http")
+    return Problem(error.status_code, code, message, headers=dict(error.headers or {})).response()
 
 
 async def _on_validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     wrong = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
-    return Problem(422, "; ".join(wrong)).response()
+    return Problem(422, "wrong_query", "; ".join(wrong)).response()
 
 
 def _described(words: str) -> dict[str, Any]:

@@ -1,13 +1,18 @@
-"""Errors as problem details, application/problem+json (RFC 9457)."""
+"""Errors as problem details, application/problem+json (RFC 9457).
+
+An error of lungsight gives its code, message and hint. Its `detail`, which may quote a file, never leaves it.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from http import HTTPStatus
 
-from fastapi.responses import JSONResponse
+from starlette.responses import Response
 
 from lungsight.errors import InputError, LungsightError, ModelError
+from lungsight.records import Record, to_json
+
+PROBLEM_JSON = "application/problem+json"
 
 TITLES = {
     400: "The request cannot be read",
@@ -26,61 +31,72 @@ TITLES = {
 }
 
 
+class ProblemDetails(Record, frozen=True, kw_only=True):
+    """What went wrong, as RFC 9457 has it, with a code for programs."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    """Short name of the kind of error, for programs."""
+    detail: str
+    """What is wrong and what to do, in plain words; nothing of an upload."""
+    errors: tuple[ProblemDetails, ...] = ()
+    """Of each file, where none of several could be used."""
+
+
 class Problem(Exception):
     """An error that ends a request.
 
     Args:
         status: HTTP status.
-        detail: what is wrong and what to do, in plain words; nothing of an upload.
+        code: short name of the kind of error.
+        message: what is wrong and what to do, in plain words; nothing of an upload.
         headers: of the answer.
-        more: further members of the body.
+        errors: of each file.
     """
 
     def __init__(
-        self, status: int, detail: str = "", *, headers: dict[str, str] | None = None, **more: Any
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        headers: dict[str, str] | None = None,
+        errors: tuple[ProblemDetails, ...] = (),
     ) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.headers, self.more = status, detail, headers, more
+        super().__init__(code)
+        self.status, self.headers = status, headers
+        title = TITLES.get(status) or HTTPStatus(status).phrase
+        self.details = ProblemDetails(title=title, status=status, code=code, detail=message, errors=errors)
 
-    @property
-    def body(self) -> dict[str, Any]:
-        """As RFC 9457 has it."""
-        title = TITLES.get(self.status, "An error")
-        return {
-            "type": "about:blank",
-            "title": title,
-            "status": self.status,
-            "detail": self.detail,
-            **self.more,
-        }
-
-    def response(self) -> JSONResponse:
+    def response(self) -> Response:
         """The answer."""
-        return JSONResponse(
-            self.body, self.status, headers=self.headers, media_type="application/problem+json"
+        return Response(
+            to_json(self.details, indent=0), self.status, headers=self.headers, media_type=PROBLEM_JSON
         )
 
 
 class Busy(Problem):
     """There is no room for the request now."""
 
-    def __init__(self, detail: str, seconds: float) -> None:
-        super().__init__(503, detail, headers={"Retry-After": str(max(1, min(120, round(seconds))))})
+    def __init__(self, code: str, message: str, seconds: float) -> None:
+        super().__init__(503, code, message, headers={"Retry-After": str(max(1, min(120, round(seconds))))})
 
 
-def of_error(error: BaseException) -> Problem:
-    """An error of lungsight, or any other, as a problem that repeats nothing that the file says."""
+def problem_of(error: BaseException) -> Problem:
+    """Any error as a problem that repeats nothing that the file says."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, InputError):
-        # A decoder's own words may quote what stands in the file.
-        what = re.sub(r"(damaged|cut short|must repeat) \(.*\)$", r"\1", error.message, flags=re.DOTALL)
-        hint = "" if error.hint is None or "Limits(" in error.hint else f" {error.hint}."
-        return Problem(422, f"{what[:1].upper()}{what[1:]}.{hint}")
-    if isinstance(error, ModelError):
-        return Problem(500, f"The network cannot be used: {error.message}.")
     if isinstance(error, LungsightError):
-        return Problem(500, f"{error.message}.")
+        status = 422 if isinstance(error, InputError) else 500
+        message = (
+            f"The network cannot be used: {error.message}" if isinstance(error, ModelError) else error.message
+        )
+        # Some hints name what only a caller of the package has.
+        usable = isinstance(error, InputError) and error.hint and "Limits(" not in error.hint
+        hint = f" {error.hint}." if usable else ""
+        return Problem(status, error.code, f"{message[:1].upper()}{message[1:]}.{hint}")
     if isinstance(error, MemoryError):
-        return Problem(422, "There is not enough memory to read it.")
-    return Problem(500, "The X-ray could not be worked on.")
+        return Problem(422, "memory", "There is not enough memory to read it.")
+    return Problem(500, "internal", "The X-ray could not be worked on.")

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import logging.config
+import os
 import signal
 import socket
+import threading
+import time
 import warnings
 from types import FrameType
 from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lungsight.errors import LungsightError
 from lungsight.inference import Lungsight
 from lungsight.server.app import State, create_app
+from lungsight.server.connection import http_protocol
 from lungsight.server.settings import Settings
 
 log = logging.getLogger("lungsight.server")
 
 CONNECTIONS = 512
 """Open at a time; uvicorn answers more with 503."""
+
+REQUESTS = 0.8
+"""Share of the time to stop that open requests may take; the rest is for what is worked on without them."""
 
 
 def serve(
@@ -36,6 +40,9 @@ def serve(
     fd: int | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; then finish what is open and return.
+
+    What is not finished after `settings.stop_seconds` is left, and the process ends with exit code 1, whatever it waits
+    for. A second signal ends it at once.
 
     Args:
         model: of `load_model`.
@@ -53,7 +60,7 @@ def serve(
         app,
         host=host,
         port=port,
-        http=_patient(settings.upload_seconds),
+        http=http_protocol(settings.upload_seconds),
         ws="none",
         log_config=None,
         access_log=False,
@@ -62,7 +69,7 @@ def serve(
         proxy_headers=False,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=settings.stop_seconds,
+        timeout_graceful_shutdown=REQUESTS * settings.stop_seconds,  # type: ignore[arg-type]
     )
     server = _Server(config, app.state.lungsight)
     try:
@@ -74,6 +81,9 @@ def serve(
         raise LungsightError(
             f"{host}:{port} cannot be listened on", hint="Choose another with --host and --port"
         ) from error
+    finally:
+        if app.state.lungsight.finished:
+            server.deadline.cancel()
     if not server.started:
         raise LungsightError("the server did not start", hint="The lines above say why")
 
@@ -89,7 +99,7 @@ def is_loopback(host: str) -> bool:
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, state: State) -> None:
         super().__init__(config)
-        self.shared = state
+        self.shared, self.deadline = state, Deadline()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -102,46 +112,51 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not uvicorn's own, which ends the process by the same signal once more after the graceful stop.
-        self.shared.draining = True
-        if self.should_exit and sig == signal.SIGINT:
+        seconds = float(self.shared.settings.stop_seconds)
+        if self.should_exit:
             self.force_exit = True
+            seconds = min(seconds, AT_ONCE)
+        else:
+            self.shared.stop_at = time.monotonic() + seconds
         self.should_exit = True
+        self.deadline.set(seconds)
 
 
-def _patient(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, but a request's headers must be complete in `seconds`."""
+AT_ONCE = 0.5
+"""Seconds to the end after a second signal."""
 
-    class Patient(H11Protocol):
-        late: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._wait()
+class Deadline:
+    """Ends the process at a time, whatever its threads do.
 
-        def data_received(self, data: bytes) -> None:
-            self._wait()
-            super().data_received(data)
-            if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
-                self._stop_waiting()
+    A thread ends it with exit code 1. Where not even a thread can run, since foreign code holds the interpreter, the
+    kernel does, a moment later.
+    """
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_waiting()
-            super().connection_lost(exc)
+    def __init__(self) -> None:
+        self._timers: list[threading.Timer] = []
 
-        def _wait(self) -> None:
-            if self.late is None:
-                self.late = self.loop.call_later(seconds, self._cut)
+    def set(self, seconds: float) -> None:
+        """End in `seconds`, unless an earlier call said sooner."""
+        timer = threading.Timer(max(0.0, seconds - 0.2), _end)
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, max(0.1, seconds))
 
-        def _stop_waiting(self) -> None:
-            if self.late is not None:
-                self.late.cancel()
-                self.late = None
+    def cancel(self) -> None:
+        """Take it back."""
+        while self._timers:
+            self._timers.pop().cancel()
+            if hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
-        def _cut(self) -> None:
-            if not self.transport.is_closing():
-                self.transport.close()
 
-    return Patient
+def _end() -> None:
+    log.error("stopped with work undone")
+    os._exit(1)
 
 
 def _quiet() -> None:

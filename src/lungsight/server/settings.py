@@ -27,17 +27,17 @@ class Settings:
     max_pixels: int = 32_000_000
     """Height times width of one X-ray; the largest have about 20 million."""
     max_held_bytes: int = 512 * MIB
-    """Uploads in memory, over all requests."""
+    """Uploads and answers in memory, over all requests."""
     queue: int = 64
     """X-rays that wait or are worked on; what does not fit is answered with 503."""
     batch: int = 8
     """X-rays that go through the networks together."""
     upload_seconds: float = 30
-    """Longest time for a request's headers, and for its body."""
+    """Longest time for a request's headers, for its body, and in which a client takes nothing of its answer."""
     answer_seconds: float = 60
     """Longest time from the end of the upload to the answer."""
     stop_seconds: int = 30
-    """Longest time for open requests to finish when the server is stopped."""
+    """Longest time from the signal to stop to the end of the process."""
     keep: Path | None = None
     """Folder into which uploads and results are copied; None: nothing stays."""
 
