@@ -34,6 +34,8 @@ class Settings:
     """X-rays that go through the networks together."""
     upload_seconds: float = 30
     """Longest time for a request's headers, for its body, and in which a client takes nothing of its answer."""
+    decode_seconds: float = 10
+    """Longest time for decoding one file; the largest X-rays take about 3 s on one slow core."""
     answer_seconds: float = 60
     """Longest time from the end of the upload to the answer."""
     stop_seconds: int = 30
@@ -44,7 +46,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("max_files", "max_file_bytes", "max_request_bytes", "max_pixels", "max_held_bytes"):
             _positive(name, getattr(self, name))
-        for name in ("queue", "batch", "upload_seconds", "answer_seconds", "stop_seconds"):
+        for name in ("queue", "batch", "upload_seconds", "decode_seconds", "answer_seconds", "stop_seconds"):
             _positive(name, getattr(self, name))
         if self.queue < self.max_files:
             raise ConfigError(f"the queue ({self.queue}) must hold one request's files ({self.max_files})")
@@ -54,7 +56,9 @@ class Settings:
     @property
     def limits(self) -> Limits:
         """For `read_xray`."""
-        return Limits(max_bytes=self.max_file_bytes, max_pixels=self.max_pixels)
+        return Limits(
+            max_bytes=self.max_file_bytes, max_pixels=self.max_pixels, max_seconds=self.decode_seconds
+        )
 
 
 def _positive(name: str, value: float) -> None:
