@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from command import lungsight as run
 from lungsight.cli.data import parse_columns
 from lungsight.dataset import read_dataset
 from lungsight.errors import ConfigError
 
 
-def lungsight(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", "from lungsight.cli import main; main()", "data", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "Traceback" not in done.stderr
-    return done
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def lungsight(*arguments: str | Path) -> Done:
+    done = run("data", *arguments)
+    assert "Traceback" not in done.err
+    return Done(done.code, done.out, done.err)
 
 
 @pytest.fixture

@@ -59,12 +59,10 @@ def test_masks_that_cannot_be_read(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 2, (64, 64), np.uint8)).save(whole)
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:-60])
     (tmp_path / "text.png").write_text("not an image")
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
     for name, message in (
         ("cut.png", "cannot be read"),
         ("text.png", "not an image"),
         ("gone.png", "no such file"),
-        ("deep.png", "mode I;16"),
     ):
         with pytest.raises(DataError, match=message) as caught:
             MaskFile(tmp_path / name).load()

@@ -21,11 +21,7 @@ Ring = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class MaskFile:
-    """A mask as an image file.
-
-    A lung is 255 beside V7's 127 for ignored parts, True in a 1-bit image, 1 in a 0/1 image, any entry but
-    the first in a palette image: in short, more than half of full white, or not 0 where nothing exceeds 1.
-    """
+    """A mask as an image file, in any of the forms that people keep lungs in; see `mask_levels.lungs_of`."""
 
     path: Path
 
@@ -33,25 +29,19 @@ class MaskFile:
         """Read the mask, (H, W) bool.
 
         Raises:
-            DataError: it is missing, truncated, too large, or not an image with 8 bits or fewer.
+            DataError: it is missing, truncated, too large, no image, or an image of which it is not clear what
+                in it is lung (an X-ray with the lungs painted over it, soft grey levels, a full frame).
         """
         from PIL import Image
+
+        from lungsight.dataset.mask_levels import lungs_of
 
         try:
             with Image.open(self.path) as image:
                 _check_size(image.width, image.height, self.path)
-                if image.mode == "P":
-                    return np.asarray(image) > 0
-                if image.mode not in ("1", "L", "LA", "RGB", "RGBA"):
-                    raise DataError(
-                        f"a mask of mode {image.mode} is not understood",
-                        where=self.path,
-                        hint="Use 8-bit grey",
-                    )
-                values = np.asarray(image.convert("L") if image.mode != "1" else image, np.uint8)
+                return lungs_of(image, self.path)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"the mask cannot be read: {_reason(error)}", where=self.path) from error
-        return np.asarray(values > (0 if values.max(initial=0) <= 1 else IGNORE))
+            raise _unreadable(error, self.path) from error
 
     def shape(self) -> tuple[int, int]:
         """(H, W) from the file's header alone; raises DataError."""
@@ -61,7 +51,7 @@ class MaskFile:
             with Image.open(self.path) as image:
                 return image.height, image.width
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"the mask cannot be read: {_reason(error)}", where=self.path) from error
+            raise _unreadable(error, self.path) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +83,10 @@ def _check_size(width: int, height: int, path: Path) -> None:
         raise DataError(f"the mask is too large: {width} x {height}", where=path)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return "not an image" if "cannot identify" in str(error) else str(error)
+def _unreadable(error: Exception, path: Path) -> DataError:
+    reason = (
+        error.strerror.lower()
+        if isinstance(error, OSError) and error.strerror
+        else "not an image, or damaged"
+    )
+    return DataError(f"the mask cannot be read: {reason}", where=path, detail=str(error))
