@@ -263,7 +263,7 @@ def test_json_that_is_not_darwins(tmp_path: Path, content: str) -> None:
         ({"name": "Lung", "polygon": {"paths": [[3]]}}, "not x and y"),
         ({"name": "Lung", "polygon": {"paths": []}}, "without points"),
         ({"name": "Lung", "polygon": {"paths": [[]]}}, "without points"),
-        ({"name": "Lung", "mask": {}}, "given as mask, not as a polygon"),
+        ({"name": "Lung", "unheard_of": {}}, "neither a polygon nor a raster layer"),
         ({"name": "Lung", "frames": {"0": {}, "1": {}}}, "several frames"),
     ],
 )

@@ -250,7 +250,16 @@ def semantic(path: Path, size: tuple[int, int], *, lungs: bool = True) -> None:
 
 
 @pytest.mark.parametrize(
-    "masks", ["masks/{}.png", "annotations/all-images-semantic-masks/{}.png", "images/{}_mask.png"]
+    "masks",
+    [
+        "masks/{}.png",
+        "masks/{}.PNG",
+        "masks/{}_mask.png",
+        "lung_masks/{}-Mask.bmp",
+        "annotations/all-images-semantic-masks/{}.png",
+        "images/{}_mask.png",
+        "images/{}_lungmask.PNG",
+    ],
 )
 def test_semantic_masks_beside_images(tmp_path: Path, masks: str) -> None:
     for name in ("a", "b", "lateral", "alone"):
@@ -268,6 +277,18 @@ def test_semantic_masks_beside_images(tmp_path: Path, masks: str) -> None:
         "alone": False,
         "orphan": True,
     }
+
+
+def test_a_name_that_two_masks_have_is_paired_with_neither(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / "images" / f"{name}.jpg")
+        semantic(tmp_path / "masks" / f"{name}.png", (32, 40))
+    semantic(tmp_path / "masks" / "a_mask.png", (32, 40))
+    dataset = read_dataset(tmp_path)
+    assert [row.id for row in dataset] == ["b"]
+    assert [(item.id, item.broken, item.reason) for item in dataset.excluded] == [
+        ("a", True, "several images could be meant")
+    ]
 
 
 def test_unknown_paths_and_layouts(tmp_path: Path) -> None:

@@ -1,74 +1,30 @@
 """Darwin exports of V7: JSON 1.0, as the 2020 data set was published, and 2.x, which `darwin-py` writes.
 
 On disk, `darwin-py` leaves `DATASET/images/...` and `DATASET/releases/RELEASE/annotations/*.json`, with a
-link `releases/latest`. Formats: https://docs.v7labs.com/reference/darwin-json and .../legacy-darwin-json-10.
+link `releases/latest`.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lungsight.dataset.finding import is_covid
-from lungsight.dataset.masks import IGNORE, LUNG, MAX_PIXELS, Ring, Shape, rasterise
-from lungsight.dataset.table import Dataset, Excluded, Row, is_image_file
+from lungsight.dataset.locate import same_name
+from lungsight.dataset.readers.darwin_json import Annotation, DarwinMask, read_annotation
+from lungsight.dataset.readers.delimited import age, sex
+from lungsight.dataset.table import Dataset, Excluded, Note, Row, is_image_file
 from lungsight.errors import DataError
-from lungsight.wording import Exclusion, View
+from lungsight.wording import DataNote, Exclusion, View
 from lungsight.xray.views import SLICES, view_code
 
-MAX_BYTES = 64 * 2**20
-_MAX_COORDINATE = 32_000
-"""OpenCV draws with 16 bits before the point."""
-_LUNG_CLASSES = frozenset({"lung", "lungs", "left lung", "right lung", "lung left", "lung right"})
+__all__ = ["DarwinMask", "annotation_folder", "read_annotation", "read_darwin"]
+
 _NO_FINDING = frozenset({"x-ray", "xray", "ct"})
 _KERMANY = re.compile(r"^(person\d+)_(virus|bacteria)_\d+|^((?:NORMAL2-)?IM-\d+)-\d+", re.IGNORECASE)
 _KERMANY_FINDINGS = {"virus": "viral pneumonia", "bacteria": "bacterial pneumonia", None: "normal"}
-
-
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """What one annotation file says, whichever version it has."""
-
-    path: Path
-    version: int
-    names: tuple[str, ...]
-    """Under which names the image may lie, best first; the last is the name it was uploaded with."""
-    folder: str
-    size: tuple[int, int] | None
-    """(H, W), None where the file does not say."""
-    shapes: tuple[Shape, ...]
-    tags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DarwinMask:
-    """The outlines of one annotation file on an image of `size` (H, W).
-
-    They are read again for each mask: those of a whole data set would fill hundreds of megabytes.
-    """
-
-    path: Path
-    size: tuple[int, int]
-
-    def semantic(self) -> NDArray[np.uint8]:
-        """(H, W) with 0 background, 127 ignore, 255 lung; raises DataError."""
-        return rasterise(read_annotation(self.path).shapes, self.size)
-
-    def load(self) -> NDArray[np.bool_]:
-        """(H, W) bool: lung, less the ignored parts; raises DataError."""
-        return np.asarray(self.semantic() == LUNG)
-
-    def shape(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.size
 
 
 def annotation_folder(path: Path) -> Path | None:
@@ -101,6 +57,7 @@ def read_darwin(path: Path) -> Dataset:
     excluded, as in the paper. COVID is what has a COVID tag; an image with no tag at all is not labelled.
     The source is a tag `Source:NAME`, else `kermany` by that collection's file names, else `ieee8023` for
     images that carry a patient id, which in V7's data set only that collection has.
+    An item with several images gives a row for each.
 
     Raises:
         DataError: no file is Darwin JSON. A single bad annotation or a missing image does not stop the
@@ -112,165 +69,58 @@ def read_darwin(path: Path) -> Dataset:
     files = [path] if path.is_file() else sorted(folder.rglob("*.json"))
     root = _root(folder)
     images = _Images(root / "images" if (root / "images").is_dir() else root)
+    found: list[tuple[str, Annotation | DataError]] = []
+    counts: Counter[DataNote] = Counter()
+    for file in files:
+        found.extend(_slots(file, file.relative_to(folder).with_suffix("").as_posix(), counts))
+    annotations = [one for _, one in found if isinstance(one, Annotation)]
+    if not annotations:
+        first = next((one for _, one in found if isinstance(one, DataError)), None)
+        raise first or DataError("there is no Darwin annotation here", where=path)
+    images.assign(annotations)
     rows: list[Row] = []
     excluded: list[Excluded] = []
-    versions: Counter[int] = Counter()
-    first_error: DataError | None = None
-    for file in files:
-        identity = file.relative_to(folder).with_suffix("").as_posix()
+    for identity, one in found:
         try:
-            annotation = read_annotation(file)
-            versions[annotation.version] += 1
-            found = _entry(identity, annotation, images)
+            entry = _failed(identity, one) if isinstance(one, DataError) else _entry(identity, one, images)
         except DataError as error:
-            first_error = first_error or error
-            excluded.append(Excluded(identity, Exclusion.UNREADABLE, detail=error.message, broken=True))
-            continue
-        if isinstance(found, Row):
-            rows.append(found)
+            entry = _failed(identity, error)
+        if isinstance(entry, Row):
+            rows.append(entry)
         else:
-            excluded.append(found)
-    if not versions:
-        raise first_error or DataError("there is no Darwin annotation here", where=path)
+            excluded.append(entry)
+    for annotation in annotations:
+        counts.update(dict(annotation.passed_over))
     if not path.is_file():
         excluded.extend(
             Excluded(file.stem, Exclusion.NOT_ANNOTATED, image=file) for file in images.unclaimed()
         )
-    return Dataset(root, f"darwin-{versions.most_common(1)[0][0]}.0", tuple(rows), tuple(excluded))
+    version = Counter(one.version for one in annotations).most_common(1)[0][0]
+    notes = tuple(Note(code=code, count=count) for code, count in sorted(counts.items()))
+    return Dataset(root, f"darwin-{version}.0", tuple(rows), tuple(excluded), notes=notes)
 
 
-def read_annotation(path: Path) -> Annotation:
-    """Read one annotation file.
-
-    Raises:
-        DataError: it cannot be read, is larger than 64 MB, not Darwin JSON, a video, or has a bad outline.
-    """
+def _slots(
+    file: Path, identity: str, counts: Counter[DataNote]
+) -> Iterable[tuple[str, Annotation | DataError]]:
+    """(id, annotation) of each image of one file."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError("the annotation is larger than 64 MB", where=path)
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=path) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError("not JSON", where=path) from error
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise _not_darwin(path)
-    if isinstance(content.get("item"), dict):
-        return _version_2(content, path)
-    if isinstance(content.get("image"), dict):
-        return _version_1(content, path)
-    raise _not_darwin(path)
+        first = read_annotation(file)
+    except DataError as error:
+        return [(identity, error)]
+    entries: list[tuple[str, Annotation | DataError]] = [(identity, first)]
+    for number in range(1, len(first.slots)):
+        name = f"{identity}/{first.slots[number] or number}"
+        try:
+            entries.append((name, read_annotation(file, number)))
+            counts[DataNote.OTHER_SLOT] += 1
+        except DataError as error:
+            entries.append((name, error))
+    return entries
 
 
-def _version_1(content: dict[str, Any], path: Path) -> Annotation:
-    image = content["image"]
-    original = _text(image.get("original_filename")) or _text(image.get("filename"))
-    if not original:
-        raise _not_darwin(path)
-    names = (original, _with_suffix_of(path.stem, original), _text(image.get("filename")))
-    shapes, tags = _annotations(content["annotations"], None, path)
-    size = _size(image, path)
-    return Annotation(path, 1, tuple(filter(None, names)), _text(image.get("path")), size, shapes, tags)
-
-
-def _version_2(content: dict[str, Any], path: Path) -> Annotation:
-    item = content["item"]
-    name = _text(item.get("name"))
-    slots = item.get("slots") or [{}]
-    if not name or not isinstance(slots, list) or not all(isinstance(slot, dict) for slot in slots):
-        raise _not_darwin(path)
-    slot = slots[0]
-    if _text(slot.get("type")) == "video":
-        raise DataError("a video, not one image", where=path)
-    files = slot.get("source_files")
-    source = files[0] if isinstance(files, list) and files and isinstance(files[0], dict) else {}
-    file_name = _text(source.get("file_name"))
-    # An item with several slots is a folder of that name with a folder for each slot.
-    slot_name = _text(slot.get("slot_name"))
-    names = (
-        name,
-        f"{name}/{slot_name}/{file_name}",
-        file_name,
-        _with_suffix_of(path.stem, file_name or name),
-    )
-    shapes, tags = _annotations(content["annotations"], slot_name, path)
-    return Annotation(
-        path, 2, tuple(filter(None, names)), _text(item.get("path")), _size(slot, path), shapes, tags
-    )
-
-
-def _annotations(
-    annotations: list[Any], slot: str | None, path: Path
-) -> tuple[tuple[Shape, ...], tuple[str, ...]]:
-    """Lung and ignored outlines, and the names of the tags; other classes are nothing to us."""
-    shapes: list[Shape] = []
-    tags: list[str] = []
-    for annotation in annotations:
-        if not isinstance(annotation, dict) or not isinstance(annotation.get("name"), str):
-            raise _not_darwin(path)
-        name: str = annotation["name"].strip()
-        slots = annotation.get("slot_names")
-        if slot and isinstance(slots, list) and slots and slot not in slots:
-            continue
-        if "tag" in annotation:
-            tags.append(name)
-            continue
-        value = LUNG if name.lower() in _LUNG_CLASSES else IGNORE if name.lower() == "ignore" else None
-        if value is not None:
-            shapes.append(Shape(value, _rings(_one_frame(annotation, path), path)))
-    return tuple(shapes), tuple(tags)
-
-
-def _one_frame(annotation: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A DICOM item keeps even a single image's outlines under 'frames'."""
-    frames = annotation.get("frames")
-    if not isinstance(frames, dict):
-        return annotation
-    if len(frames) != 1 or not isinstance(next(iter(frames.values())), dict):
-        raise DataError("outlines in several frames, not one image", where=path)
-    frame: dict[str, Any] = next(iter(frames.values()))
-    return frame
-
-
-def _rings(annotation: dict[str, Any], path: Path) -> tuple[Ring, ...]:
-    outline = annotation.get("polygon", annotation.get("complex_polygon"))
-    if not isinstance(outline, dict):
-        kind = ", ".join(sorted(set(annotation) - {"name", "id", "slot_names", "properties"})) or "nothing"
-        raise DataError(
-            f"a lung given as {kind}, not as a polygon", where=path, hint="Export polygons from Darwin"
-        )
-    paths = list(outline.get("paths") or [])
-    single = outline.get("path")
-    if isinstance(single, list) and single:
-        paths.extend(single if isinstance(single[0], list) else [single])
-    paths.extend(outline.get("additional_paths") or [])
-    if not paths:
-        raise DataError("an outline without points", where=path)
-    return tuple(_ring(points, path) for points in paths)
-
-
-def _ring(points: Any, path: Path) -> Ring:
-    try:
-        ring = tuple((float(point["x"]), float(point["y"])) for point in points)
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
-        raise DataError("an outline whose points are not x and y", where=path) from error
-    if not ring:
-        raise DataError("an outline without points", where=path)
-    if not all(math.isfinite(value) and abs(value) <= _MAX_COORDINATE for point in ring for value in point):
-        raise DataError(f"an outline with a coordinate beyond {_MAX_COORDINATE}", where=path)
-    return ring
-
-
-def _size(holder: dict[str, Any], path: Path) -> tuple[int, int] | None:
-    height, width = holder.get("height"), holder.get("width")
-    if height is None or width is None:
-        return None
-    for value in (height, width):
-        if not isinstance(value, int) or not 0 < value <= _MAX_COORDINATE:
-            raise DataError(f"an image size of {width} x {height}", where=path)
-    if height * width > MAX_PIXELS:
-        raise DataError(f"the image is too large: {width} x {height}", where=path)
-    return height, width
+def _failed(identity: str, error: DataError) -> Excluded:
+    return Excluded(identity, Exclusion.UNREADABLE, detail=error.message, broken=True)
 
 
 def _entry(identity: str, annotation: Annotation, images: _Images) -> Row | Excluded:
@@ -278,17 +128,17 @@ def _entry(identity: str, annotation: Annotation, images: _Images) -> Row | Excl
     tags = annotation.tags
     values = dict(tag.split(":", 1) for tag in tags if ":" in tag)
     choices = dict(tag.split("/", 1) for tag in tags if "/" in tag and ":" not in tag)
-    kermany = _KERMANY.match(original)
+    kermany = _KERMANY.match(original.rpartition("/")[2])
     findings = [tag for tag in tags if not set(":/") & set(tag) and tag.lower() not in _NO_FINDING]
-    covid = any(is_covid(tag) for tag in findings) if tags else None
+    covid = _covid(findings) if tags else None
     if kermany and not findings:
         findings = [_KERMANY_FINDINGS[kermany[2] and kermany[2].lower()]]
         covid = False
     view = view_code(choices.get("View", "")) or ""
-    image = images.claim(annotation)
-    if image is None:
-        return Excluded(identity, Exclusion.IMAGE_MISSING, original, covid=covid, broken=True)
-    if not any(shape.value == LUNG for shape in annotation.shapes):
+    image = images.of(annotation)
+    if isinstance(image, Exclusion):
+        return Excluded(identity, image, original, covid=covid, broken=True)
+    if not annotation.has_lungs():
         return Excluded(identity, _why_no_lungs(view, tags), covid=covid, image=image)
     size = annotation.size or _header_size(image)
     number = values.get("PatientID", "").strip()
@@ -297,16 +147,22 @@ def _entry(identity: str, annotation: Annotation, images: _Images) -> Row | Excl
     return Row(
         id=identity,
         image=image,
-        mask=DarwinMask(annotation.path, size),
+        mask=DarwinMask(annotation.path, size, annotation.slot),
         source=source,
         patient=f"{source}-{patient}" if source and patient else patient,
         finding="COVID-19" if covid else "/".join(findings),
         covid=covid,
         view=view,
-        sex=choices.get("Sex", ""),
-        age=_age(values.get("Age", "")),
+        sex=sex(choices.get("Sex", "")),
+        age=age(values.get("Age", "")),
         original_filename=original,
     )
+
+
+def _covid(findings: list[str]) -> bool | None:
+    """None where the only tag that speaks of COVID-19 leaves it open."""
+    said = [is_covid(tag) for tag in findings]
+    return True if True in said else None if None in said and False not in said else False
 
 
 def _why_no_lungs(view: str, tags: tuple[str, ...]) -> Exclusion:
@@ -319,33 +175,73 @@ class _Images:
     """The image files of a data set; each belongs to one annotation."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._files = sorted(
             file
             for file in folder.rglob("*")
             if is_image_file(file)
             and not any("mask" in part.lower() for part in file.relative_to(folder).parts[:-1])
         )
+        self._paths = {_key(file.relative_to(folder).as_posix()): file for file in self._files}
         self._named: dict[str, list[Path]] = defaultdict(list)
         for file in self._files:
-            self._named[file.relative_to(folder).as_posix()].append(file)
-            self._named[file.name].append(file)
-        self._claimed: set[Path] = set()
+            self._named[_key(file.name)].append(file)
+        self._owner: dict[Path, tuple[Path, int]] = {}
+        self._image: dict[tuple[Path, int], Path | Exclusion] = {}
 
-    def claim(self, annotation: Annotation) -> Path | None:
-        """The image of an annotation: by its folder and name, else by its name anywhere."""
-        folder = annotation.folder.strip("/")
-        for name in annotation.names:
-            for candidate in dict.fromkeys((f"{folder}/{name}" if folder else name, name, _sanitised(name))):
-                for file in self._named.get(candidate, ()):
-                    if file not in self._claimed:
-                        self._claimed.add(file)
-                        return file
-        return None
+    def assign(self, annotations: list[Annotation]) -> None:
+        """Give each annotation its image: by folder and name first, for all; then by a name that only one has.
+
+        A file in the folder that an annotation names is never taken from it by one that has only the name.
+        """
+        left = [one for one in annotations if not self._take(one, self._in_folder(one))]
+        wanted = [[file for file in self._anywhere(one) if file not in self._owner] for one in left]
+        rivals = Counter(file for files in wanted for file in files)
+        for one, files in zip(left, wanted, strict=True):
+            # A file that two annotations could mean belongs to neither.
+            if len(files) == 1 and rivals[files[0]] == 1:
+                self._take(one, files)
+            elif files:
+                self._image[one.path, one.slot] = Exclusion.AMBIGUOUS
+
+    def of(self, annotation: Annotation) -> Path | Exclusion:
+        """The image of an annotation, or why it has none."""
+        return self._image.get((annotation.path, annotation.slot), Exclusion.IMAGE_MISSING)
 
     def unclaimed(self) -> list[Path]:
         """Files that no annotation has claimed."""
-        return [file for file in self._files if file not in self._claimed]
+        return [file for file in self._files if file not in self._owner]
+
+    def _take(self, one: Annotation, candidates: list[Path]) -> bool:
+        """Take the best of the files that is free; True where there were any."""
+        key = (one.path, one.slot)
+        free = next((file for file in candidates if file not in self._owner), None)
+        if free is not None:
+            self._owner[free] = key
+        if candidates:
+            self._image[key] = free or Exclusion.LISTED_TWICE
+        return bool(candidates)
+
+    def _in_folder(self, one: Annotation) -> list[Path]:
+        """Where the annotation says that its image lies, best first."""
+        folder = one.folder.strip("/")
+        wanted = [
+            f"{folder}/{name}" if folder else name
+            for original in one.names
+            for name in (original, _sanitised(original))
+        ]
+        return [self._paths[key] for key in dict.fromkeys(map(_key, wanted)) if key in self._paths]
+
+    def _anywhere(self, one: Annotation) -> list[Path]:
+        """Files of the first of its names that any file has."""
+        for original in one.names:
+            for name in dict.fromkeys((original.rpartition("/")[2], _sanitised(original))):
+                if self._named.get(_key(name)):
+                    return self._named[_key(name)]
+        return []
+
+
+def _key(name: str) -> str:
+    return same_name(name)
 
 
 def _root(folder: Path) -> Path:
@@ -365,24 +261,3 @@ def _header_size(image: Path) -> tuple[int, int]:
 def _sanitised(name: str) -> str:
     """The name that `darwin-py` gives a file whose own has characters that some systems forbid."""
     return re.sub(r'[<>:"/\\|?*]', "_", name)
-
-
-def _with_suffix_of(stem: str, name: str) -> str:
-    return stem + Path(name).suffix
-
-
-def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _age(text: str) -> float | None:
-    match = re.match(r"\s*(\d{1,3}(?:\.\d+)?)", text)
-    return float(match[1]) if match else None
-
-
-def _not_darwin(path: Path) -> DataError:
-    return DataError(
-        "JSON, but not Darwin's",
-        where=path,
-        hint="Expected 'annotations' with 'image' (Darwin 1.0) or 'item' (2.x), as V7 exports them",
-    )
