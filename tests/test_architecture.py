@@ -1,4 +1,4 @@
-"""Imports go down only, and the base install reaches no heavy library."""
+"""Imports go down only, each kind of work has one home, and the base install reaches no heavy library."""
 
 from __future__ import annotations
 
@@ -88,6 +88,123 @@ def test_imports_go_to_lower_layers_only(path: Path) -> None:
         assert there == here or PLACE[there] < PLACE[here], (
             f"{path.relative_to(SOURCE)}:{line}: {here} imports {there}"
         )
+
+
+def file_edges() -> dict[str, set[str]]:
+    """Module -> the modules of lungsight that it imports when it runs, inner imports too."""
+    names = {module.removesuffix(".__init__") for module in MODULES}
+    edges: dict[str, set[str]] = {}
+    for module, path in zip(MODULES, FILES, strict=True):
+        tree = ast.parse(path.read_text("utf-8"))
+        typing_only = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        }
+        found = edges.setdefault(module.removesuffix(".__init__"), set())
+        for node in ast.walk(tree):
+            if id(node) in typing_only:
+                continue
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    found.add(full if full in names else str(node.module))
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+    return {module: (found & names) - {module, ROOT} for module, found in edges.items()}
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """The modules of one import circle, or none."""
+    done: set[str] = set()
+
+    def visit(module: str, way: list[str]) -> list[str]:
+        if module in way:
+            return [*way[way.index(module) :], module]
+        if module in done:
+            return []
+        for there in sorted(edges.get(module, ())):
+            if found := visit(there, [*way, module]):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in sorted(edges) if (found := visit(module, []))), [])
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    edges = file_edges()
+    assert sum(map(len, edges.values())) > 300
+    assert circle(edges) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"d", "b"}, "d": set()}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def calls(path: Path) -> list[tuple[int, str]]:
+    """(line, name) of every call in a file."""
+    tree = ast.parse(path.read_text("utf-8"))
+    return [(node.lineno, ast.unparse(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=MODULES)
+def test_pixels_are_resized_in_one_place(path: Path) -> None:
+    if path.name == "preprocess.py":
+        return
+    for line, name in calls(path):
+        assert not (name.endswith((".resize", ".thumbnail")) or name == "resize"), (
+            f"{path.relative_to(SOURCE)}:{line}: use preprocess.resize_image, resize_mask or resample"
+        )
+
+
+SILENCED = {
+    (
+        "xray/worker.py",
+        "warnings.simplefilter",
+    ): "a decoder's warning quotes the file, which may name a patient",
+    ("server/serve.py", "warnings.filterwarnings"): "the same, in the server's log",
+    ("cli/train.py", "warnings.filterwarnings"): "Lightning's own use of PyTorch, which nobody here can mend",
+    (
+        "audit/probe.py",
+        "warnings.catch_warnings",
+    ): "scikit-learn's ConvergenceWarning: 300 steps rank as well as more",
+    ("audit/probe.py", "warnings.simplefilter"): "the same",
+}
+"""The only places that keep a warning back, and why."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=MODULES)
+def test_no_warning_is_silenced(path: Path) -> None:
+    place = str(path.relative_to(SOURCE))
+    for line, name in calls(path):
+        if name.split(".")[-1] in ("filterwarnings", "simplefilter", "catch_warnings", "captureWarnings"):
+            assert (place, name) in SILENCED, f"{place}:{line}: mend what it warns of"
+
+
+COMMAND_STATEMENTS = 40
+LONGER = {"evaluate": 60}
+"""Commands that are still to be cut down to it."""
+
+
+def test_the_command_line_holds_no_logic() -> None:
+    """A command parses, calls, prints: it is short, and needs no library that computes."""
+    for path in FILES:
+        if part(path) != "cli":
+            continue
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                count = sum(isinstance(inner, ast.stmt) for inner in ast.walk(node)) - 1
+                assert count <= LONGER.get(node.name, COMMAND_STATEMENTS), (
+                    f"{path.name}: {node.name} has {count} statements"
+                )
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            heavy = {"numpy", "cv2", "PIL", "torch", "lightning", "scipy", "sklearn", "matplotlib", "csv"}
+            assert not heavy & {name.split(".")[0] for name in names}, f"{path.name} computes"
 
 
 def test_the_root_imports_nothing_at_once() -> None:

@@ -204,7 +204,8 @@ def test_ctrl_c_says_how_to_go_on(networks: Path, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not (out / "masks").exists():
+    # Until the first row is in the table, not only its folder there.
+    while time.monotonic() < deadline and not ((out / "results.csv").exists() and rows(out)):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)

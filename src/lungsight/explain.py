@@ -29,6 +29,7 @@ from lungsight.preprocess import (
     Gray,
     bounding_box,
     dilate,
+    resample,
     resize_image,
     resize_mask,
     to_uint8,
@@ -247,9 +248,7 @@ def _placed(method: Method, values: NDArray[np.float32], view: _View) -> Explana
     weight = np.abs(near.restore(values))
     total = float(weight.sum())
     top, left, bottom, right = view.box
-    touched = cv2.resize(
-        view.mask[top:bottom, left:right].astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA
-    )
+    touched = resample(view.mask[top:bottom, left:right].astype(np.float32), size, "area")
     inside = float(weight[view.mask].sum()) / total if total > 0 else None
     return Explanation(
         method, np.asarray(values, np.float32), view.frame(size, original=True), inside, touched > 0

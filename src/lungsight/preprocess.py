@@ -7,12 +7,19 @@ of the file by the inverse of the same steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Gray = NDArray[np.uint8] | NDArray[np.float32]
+_HOW = {
+    "area": cv2.INTER_AREA,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "nearest": cv2.INTER_NEAREST,
+}
 Box = tuple[int, int, int, int]
 """(top, left, bottom, right), half open."""
 
@@ -65,11 +72,7 @@ class Frame:
     def restore(self, probability: NDArray[np.float32], fill: float = 0.0) -> NDArray[np.float32]:
         """(h, w) probability map -> (H, W) of the original, `fill` outside the box."""
         top, left, bottom, right = self.box
-        inside = cv2.resize(
-            np.ascontiguousarray(probability, np.float32),
-            (right - left, bottom - top),
-            interpolation=cv2.INTER_LINEAR,
-        )
+        inside = resample(np.asarray(probability, np.float32), (bottom - top, right - left), "linear")
         if self.box == (0, 0, *self.original):
             return np.asarray(inside, np.float32)
         out = np.full(self.original, fill, np.float32)
@@ -89,6 +92,16 @@ def resize_image(pixels: Gray, size: tuple[int, int]) -> Gray:
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     out: Gray = cv2.resize(pixels, (width, height), interpolation=how)
     return out
+
+
+def resample(
+    values: NDArray[Any], size: tuple[int, int], how: Literal["area", "linear", "cubic", "nearest"] = "area"
+) -> NDArray[Any]:
+    """Any array (H, W) or (H, W, C) that OpenCV takes, to `size` (h, w), by the kind of interpolation that is named.
+
+    For drawings, overlays and maps; what a network is shown goes through `resize_image`.
+    """
+    return np.asarray(cv2.resize(np.ascontiguousarray(values), (size[1], size[0]), interpolation=_HOW[how]))
 
 
 def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lungsight.audit import views
 from lungsight.audit.views import GROW, Image, Mask
 from lungsight.dataset.table import Row
-from lungsight.preprocess import dilate
+from lungsight.preprocess import dilate, resample
 
 Change = Callable[[Image, Mask], tuple[Image, Mask]]
 SWAP = "outside-swapped"
@@ -61,10 +61,9 @@ def crop(image: Image, mask: Mask) -> tuple[Image, Mask]:
     height, width = image.shape
     rows, columns = round(CROP * height), round(CROP * width)
     part = (slice(rows, height - rows), slice(columns, width - columns))
-    size = (width, height)
     return (
-        np.asarray(cv2.resize(image[part], size, interpolation=cv2.INTER_LINEAR), np.uint8),
-        cv2.resize(mask[part].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0,
+        resample(image[part], (height, width), "linear"),
+        resample(mask[part].astype(np.uint8), (height, width), "nearest") > 0,
     )
 
 

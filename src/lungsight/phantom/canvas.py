@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lungsight.preprocess import resample
+
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
 
@@ -109,7 +111,7 @@ class Canvas:
         fine = np.zeros((side, side), np.uint8)
         corners = self.project(outline) * side - 0.5
         cv2.fillPoly(fine, [np.round(corners * 2**_SHIFT).astype(np.int32)], 255, cv2.LINE_8, _SHIFT)
-        small = cv2.resize(fine, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        small = resample(fine, (self.size, self.size), "area")
         return np.asarray(small / np.float32(255), np.float32)
 
     def layer(
@@ -131,9 +133,7 @@ class Canvas:
         for piece, level in zip(pieces, levels or [255] * len(pieces), strict=True):
             cv2.fillPoly(filled, [piece], level, cv2.LINE_AA, _SHIFT)
         if side != self.size:
-            filled = np.asarray(
-                cv2.resize(filled, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8
-            )
+            filled = np.asarray(resample(filled, (self.size, self.size), "area"), np.uint8)
         return blur(np.asarray(filled / np.float32(255), np.float32), soft * self.unit)
 
     def inward(self, coverage: Floats, depth: float) -> Floats:
@@ -151,9 +151,9 @@ def blur(image: Floats, sigma: float) -> Floats:
     factor = int(sigma / 2)
     if factor < 2:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)
-    small = cv2.resize(image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
+    small = resample(image, (-(-height // factor), -(-width // factor)), "area")
     small = cv2.GaussianBlur(small, (0, 0), sigma / factor, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+    return resample(small, (height, width), "cubic")
 
 
 def clouds(rng: np.random.Generator, size: int, *, cells: int, octaves: int = 3) -> Floats:
@@ -169,5 +169,5 @@ def clouds(rng: np.random.Generator, size: int, *, cells: int, octaves: int = 3)
     for octave in range(octaves):
         side = cells * 2**octave + 3
         grid = rng.standard_normal((side, side), np.float32) * np.float32(0.6**octave)
-        total += cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
+        total += resample(grid, (size, size), "cubic")
     return total

@@ -17,7 +17,7 @@ from lungsight.card import Calibration
 from lungsight.inference import Lungsight, Result
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
-from lungsight.preprocess import to_uint8
+from lungsight.preprocess import resample, to_uint8
 from lungsight.server.problems import Problem
 from lungsight.writers.dicom_seg import encode_dicom_seg
 from lungsight.writers.images import encode_picture, overlay
@@ -191,7 +191,7 @@ def _display(result: Result) -> dict[str, Any]:
     scale = min(1.0, DISPLAY / max(picture.shape))
     if scale < 1:
         height, width = (max(1, round(side * scale)) for side in picture.shape)
-        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        picture = resample(picture, (height, width))
     return {"png": _text(_png(picture)), "height": picture.shape[0], "width": picture.shape[1]}
 
 

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.preprocess import resample
+
 Pixels = NDArray[np.uint8]
 
 
@@ -69,7 +71,7 @@ def _border(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     high, wide = (int(side * rng.uniform(0.55, 1)) for side in (height, width))
     top, left = int((height - high) * rng.uniform(0.2, 0.8)), int((width - wide) * rng.uniform(0.2, 0.8))
     out = np.full((height, width), (0, 255, int(rng.integers(0, 256)))[int(rng.integers(0, 3))], np.uint8)
-    out[top : top + high, left : left + wide] = cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_AREA)
+    out[top : top + high, left : left + wide] = resample(pixels, (high, wide), "area")
     return out
 
 
@@ -113,8 +115,8 @@ def _degrade(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.8))
     elif chance < 0.55:
         factor = rng.uniform(0.3, 0.8)
-        small = cv2.resize(pixels, (int(width * factor), int(height * factor)), interpolation=cv2.INTER_AREA)
-        pixels = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        small = resample(pixels, (int(height * factor), int(width * factor)), "area")
+        pixels = resample(small, (height, width), "linear")
     elif chance < 0.8:
         noise = rng.normal(0, rng.uniform(2, 14), pixels.shape)
         pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)

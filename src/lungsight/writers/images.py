@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lungsight.errors import OutputError
 from lungsight.files import write_bytes
-from lungsight.preprocess import Gray, to_uint8
+from lungsight.preprocess import Gray, resample, to_uint8
 
 LEFT, RIGHT = 1, 2
 """Values of the patient's left and right lung in a label map; 0 is neither."""
@@ -87,7 +87,7 @@ def thumbnail(picture: NDArray[np.uint8], side: int = 160, *, quality: int = 75)
     scale = side / max(picture.shape[:2])
     if scale < 1:
         height, width = (max(1, round(length * scale)) for length in picture.shape[:2])
-        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        picture = resample(picture, (height, width))
     return encode_picture(picture, ".jpg", quality)
 
 

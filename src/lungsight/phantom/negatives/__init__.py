@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.phantom.negatives import films, scenes, slices
+from lungsight.preprocess import resample
 from lungsight.wording import GateClass
 
 Pixels = NDArray[np.uint8]
@@ -35,7 +35,7 @@ def _part(rng: np.random.Generator, xray: Pixels) -> Pixels:
     high, wide = (int(v) for v in rng.uniform(0.22, 0.45, 2) * size)
     y, x = int(rng.integers(0, size - high + 1)), int(rng.integers(0, size - wide + 1))
     part = np.rot90(xray[y : y + high, x : x + wide], int(rng.integers(0, 4)))
-    return np.asarray(cv2.resize(np.ascontiguousarray(part), (size, size), interpolation=cv2.INTER_CUBIC))
+    return resample(part, (size, size), "cubic")
 
 
 def _drawn(
@@ -83,8 +83,8 @@ def draw(kind: str, xray: Pixels, rng: np.random.Generator) -> Pixels:
     """
     height, width = xray.shape
     side = max(height, width)
-    square = xray if height == width else cv2.resize(xray, (side, side), interpolation=cv2.INTER_LINEAR)
+    square = xray if height == width else resample(xray, (side, side), "linear")
     made = np.ascontiguousarray(_MAKERS[kind][2](rng, square))
     if made.shape != xray.shape:
-        made = cv2.resize(made, (width, height), interpolation=cv2.INTER_AREA)
+        made = resample(made, (height, width), "area")
     return np.asarray(made, np.uint8)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import require
+from lungsight.preprocess import resample
 
 Pixels = NDArray[np.uint8]
 
@@ -44,14 +45,14 @@ def page(rng: np.random.Generator, size: int) -> Pixels:
                 cv2.line(pixels, (int(place), 0), (int(place), 2 * size), ink, 1)
     if rng.random() < 0.3:
         _figure(rng, pixels)
-    return np.asarray(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+    return resample(pixels, (size, size), "area")
 
 
 def _figure(rng: np.random.Generator, pixels: Pixels) -> None:
     side = pixels.shape[0]
     box = rng.integers(side // 6, side // 2, 2)
     y, x = rng.integers(0, side - box)
-    pixels[y : y + box[0], x : x + box[1]] = cv2.resize(scene(rng, 64), (int(box[1]), int(box[0])))
+    pixels[y : y + box[0], x : x + box[1]] = resample(scene(rng, 64), (int(box[0]), int(box[1])), "linear")
 
 
 def scene(rng: np.random.Generator, size: int) -> Pixels:
@@ -134,7 +135,7 @@ def photograph(rng: np.random.Generator, size: int) -> Pixels:
         int(rng.integers(0, picture.shape[1] - wide + 1)),
     )
     part = np.rot90(picture[y : y + high, x : x + wide], int(rng.integers(0, 4)))
-    part = cv2.resize(np.ascontiguousarray(part), (size, size), interpolation=cv2.INTER_AREA)
+    part = resample(part, (size, size), "area")
     return np.asarray(part, np.uint8)
 
 
@@ -174,7 +175,7 @@ def chart(rng: np.random.Generator, size: int) -> Pixels:
         1,
         cv2.LINE_AA,
     )
-    return np.asarray(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+    return resample(pixels, (size, size), "area")
 
 
 def pattern(rng: np.random.Generator, size: int) -> Pixels:
@@ -217,5 +218,5 @@ def screen(rng: np.random.Generator, xray: Pixels) -> Pixels:
     for _ in range(int(rng.integers(1, 4))):
         high, wide = (int(v) for v in rng.uniform(0.15, 0.36, 2) * size)
         y, x = int(rng.integers(0, size - high)), int(rng.integers(0, size - wide))
-        pixels[y : y + high, x : x + wide] = cv2.resize(xray, (wide, high), interpolation=cv2.INTER_AREA)
+        pixels[y : y + high, x : x + wide] = resample(xray, (high, wide), "area")
     return pixels
