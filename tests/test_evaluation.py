@@ -142,7 +142,7 @@ def dataset(phantoms: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def lung_run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recipe = load_recipe("lungs").with_settings(**SMALL)
+    recipe = load_recipe("lungs-scratch").with_settings(**SMALL)
     return train(recipe, dataset, tmp_path_factory.mktemp("runs") / "lungs").folder
 
 

@@ -44,7 +44,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "data.crop": [4, 4, 0, 4],
         },
     ),
-    "average, cosine, augmentation": ("lungs", {"split.kind": "paper", "training.ema_decay": 0.8}),
+    "average, cosine, augmentation": ("lungs-scratch", {"split.kind": "paper", "training.ema_decay": 0.8}),
     "the best epoch's weights": (
         "paper-segmentation",
         {"training.checkpoint": "best", "training.learning_rate": 0.05, "training.seed": 2},
@@ -270,7 +270,7 @@ def test_a_run_folder_tells_what_it_is(dataset: Dataset, whole: dict[str, Path])
 
 
 def test_training_learns(dataset: Dataset, tmp_path: Path) -> None:
-    recipe = load_recipe("lungs").with_settings(
+    recipe = load_recipe("lungs-scratch").with_settings(
         **(SMALL | {"network.width": 0.2, "training.epochs": 25, "split.kind": "paper", "training.batch": 4}),
         **{"training.augmentation": "none", "training.ema_decay": 0.0, "training.learning_rate": 5e-3},
     )

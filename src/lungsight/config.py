@@ -107,6 +107,10 @@ class SplitSettings(Record, frozen=True):
     """At least 3: one part tests, one chooses, the rest train."""
     only_source: str = ""
     """Train, choose and report on the images of this source alone; '': all."""
+    leave_out: str = ""
+    """`lungs`: the images of this source neither train nor choose, all of them report; '': none."""
+    parts: str = ""
+    """A CSV of id and part (a shipped one by name) for rows whose part is not drawn; '': all are drawn."""
 
     def __post_init__(self) -> None:
         if self.fold >= self.folds:
@@ -127,17 +131,22 @@ class TrainingSettings(Record, frozen=True):
     """Stop after so many epochs without a better validation loss; 0: never."""
     checkpoint: Literal["last", "best"] = "last"
     """Which weights a run ends with: the last epoch's, or those of the lowest validation loss."""
+    images_per_epoch: Count = 0
+    """How many images are drawn for an epoch, at most ten times as many as there are; 0: as many as there are."""
     ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Decay of an exponential moving average of the weights; 0: none."""
     augmentation: Literal["none", "lungs", "diagnosis", "gate"] = "none"
-    balance: Literal["none", "source-and-class"] = "none"
-    """source-and-class: every (source, class) is drawn more evenly, by the square root of its count."""
+    balance: Literal["none", "source-and-class", "source"] = "none"
+    """source-and-class: every (source, class) is drawn more evenly, by the square root of its count; source: every
+    source is drawn equally often."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 multiplications where the machine has them, weights in float32 always."""
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 2020
     start: str = ""
     """The first weights: '' (drawn by the seed), 'shipped', a run folder, or a file of weights. The run's folder says
     what was taken from it."""
+    fixed_statistics: bool = False
+    """Batch normalisation keeps the means and deviations of `start`, as befits few images and small batches."""
 
     old_names: ClassVar = {"keep": "checkpoint", "averaging": "ema_decay"}
 
@@ -171,6 +180,8 @@ class Recipe(Record, frozen=True):
             raise ValueError("data.crop must be 0 where the task is 'lungs'")
         if self.task != "lungs" and self.evaluation.tta_flip:
             raise ValueError("evaluation.tta_flip must be false but for lungs")
+        if self.task != "lungs" and self.split.leave_out:
+            raise ValueError("split.leave_out must be empty but for lungs")
 
     def with_settings(self, **changes: Any) -> Recipe:
         """A copy with settings changed by dotted name: `recipe.with_settings(**{"training.epochs": 3})`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,9 +84,23 @@ def command_line() -> str:
     return shlex.join(["lungsight", *sys.argv[1:]])
 
 
+def read_joined(paths: Sequence[str], columns: Mapping[str, str] | None = None) -> Dataset:
+    """The data sets of `--data`, as one table; raises DataError."""
+    from lungsight.dataset.join import DataPath, join
+
+    return join([DataPath.parse(path).read(columns) for path in paths])
+
+
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file.")],
-    data: DataOption,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data",
+            help="A data set: manifest, Darwin export, masks beside images. Repeat it to learn lungs from several; "
+            "PATH:visible where lungs stop at heart and diaphragm.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
     settings: Annotated[
         list[str] | None,
@@ -121,7 +135,6 @@ def train(
     """
     from lungsight.cli.data import parse_columns
     from lungsight.config import load_recipe
-    from lungsight.dataset import read_dataset
 
     changes = list(settings or [])
     changes += [f'split.kind="{split}"'] if split else []
@@ -130,7 +143,7 @@ def train(
     if start is not None:
         resolved = resolved.with_settings(**{"training.start": start})
     need_training()
-    dataset = read_dataset(data, columns=parse_columns(columns))
+    dataset = read_joined(data, parse_columns(columns))
     from lungsight.training import train as run_training
 
     try:
@@ -153,6 +166,8 @@ def train(
     if run.out_of_time:
         print(f"stopped after {len(run.history)} epochs to keep to {minutes:g} minutes", file=sys.stderr)
     print(f"{len(run.history)} epochs in {clock(run.seconds)}, in {out}")
-    print(f"next: lungsight evaluate {shlex.quote(str(out))} --data {shlex.quote(str(data))}")
+    print(
+        f"next: lungsight evaluate {shlex.quote(str(out))} --data {' --data '.join(map(shlex.quote, data))}"
+    )
     if left_out:
         raise typer.Exit(1)

@@ -142,6 +142,7 @@ def _record(row: Row, out: Path, target: Target) -> dict[str, object]:
         "original_mode": row.original_mode,
         "original_bytes": row.original_bytes,
         "labels": labels_text(row.labels),
+        "convention": row.convention,
     }
     if target.name != COVID:
         record["target"] = row.positive

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +136,79 @@ def by_patient(
         raise ValueError(f"fractions must be positive and add up to 1, not {fractions}")
     train, validation, test = _draw_patients(dataset, seed, fractions, need_covid, groups)
     return Split("patient", seed, train, validation, test, sum(not row.patient for row in dataset.rows))
+
+
+def given_parts(name: str) -> dict[str, str]:
+    """id -> part, from a CSV with the columns `id` and `part`.
+
+    Args:
+        name: of a table that comes with the recipes, or a path.
+
+    Raises:
+        DataError: it is missing or has no such columns.
+    """
+    shipped = resources.files("lungsight") / "recipes" / name
+    place = shipped if Path(name).name == name and shipped.is_file() else Path(name)
+    try:
+        with place.open(encoding="utf-8") as file:
+            return {row["id"]: row["part"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError("is no table of id and part", where=name) from error
+
+
+def by_patient_in_turn(
+    dataset: Dataset, seed: int, given: Mapping[str, str] | None = None, *, need_covid: bool = True
+) -> Split:
+    """`by_patient` for one data set after the other of a joined table.
+
+    A patient who was in an earlier one stays in its part, so that a further data set changes no part of those before
+    it. One that leaves too few patients to split trains.
+
+    Args:
+        dataset: the table, perhaps from `dataset.join`.
+        seed: of each draw.
+        given: id -> part of rows whose part is not drawn; any other word than 'train', 'validation' and 'test' leaves
+            a row out.
+
+    Raises:
+        DataError: as `by_patient`, for the first data set.
+    """
+    given = given or {}
+    where: dict[str, str] = {}
+    for part in ("train", "validation", "test"):  # who is in the test part is in no other
+        where |= {row.patient: part for row in dataset if row.patient and given.get(row.id) == part}
+    parts: dict[int, str] = {
+        index: given.get(row.id, where.get(row.patient, "")) for index, row in enumerate(dataset.rows)
+    }
+    # Of a patient with a row in the test part, what was given to another is left out.
+    parts = {
+        index: part if where.get(dataset.rows[index].patient, part) == part else "left out"
+        for index, part in parts.items()
+    }
+    for number, name in enumerate(dict.fromkeys(row.collection for row in dataset)):
+        for index, row in enumerate(dataset.rows):
+            if row.collection == name and row.patient in where and not parts[index]:
+                parts[index] = where[row.patient]
+        rest = [
+            index for index, row in enumerate(dataset.rows) if row.collection == name and not parts[index]
+        ]
+        if not rest:
+            continue
+        open_rows = replace(dataset, rows=tuple(dataset.rows[index] for index in rest))
+        try:
+            drawn = by_patient(open_rows, seed, need_covid=need_covid and not number)
+        except DataError:
+            if not number and not given:
+                raise
+            drawn = Split("", seed, tuple(range(len(rest))), ())
+        for part, indices in (("train", drawn.train), ("validation", drawn.validation), ("test", drawn.test)):
+            for index in indices:
+                parts[rest[index]] = where[dataset.rows[rest[index]].patient] = part
+    train, validation, test = (
+        tuple(index for index in range(len(dataset)) if parts[index] == part)
+        for part in ("train", "validation", "test")
+    )
+    return Split("patient", seed, train, validation, test)
 
 
 def patient_folds(

@@ -100,6 +100,10 @@ class Row:
     group: str = ""
     """Rows of one group show one film, or are to stay together for another reason."""
     heart: MaskSource | None = None
+    convention: str = ""
+    """How the lungs were drawn: 'full', behind heart and diaphragm (also where empty), or 'visible'."""
+    collection: str = ""
+    """Which of several data sets that were joined."""
     labels: Mapping[str, Label] = field(default=_NO_LABELS, hash=False)
     """What a table with a column for each finding says; a finding that it does not mention is absent."""
     extra: Mapping[str, str] = field(default=_NOTHING, hash=False, compare=False, repr=False)

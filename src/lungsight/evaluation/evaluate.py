@@ -19,6 +19,7 @@ from lungsight.evaluation.compute import DiagnosisFigures, MaskFigures, diagnosi
 from lungsight.files import write_json, write_text
 from lungsight.metrics import Overlap
 from lungsight.training import load_run, predict, prepare
+from lungsight.training.data import planes
 
 PARTS = ("train", "validation", "test", "all")
 THRESHOLDS = np.arange(10, 91, 5) / 100
@@ -93,7 +94,7 @@ def evaluate_run(
     chosen, name = choose_part(kept, parts, part, folder)
 
     def probabilities(where: NDArray[np.int64]) -> NDArray[np.float32]:
-        return predict(network, recipe, examples.inputs[where])
+        return predict(network, recipe, examples.inputs[where], plane=planes(examples, recipe)[where])
 
     cut = threshold
     if (

@@ -7,13 +7,24 @@ from typing import Any
 from torch import nn
 
 from lungsight.errors import ConfigError
-from lungsight.networks.ours import GATE_CLASSES, GateCNN, LungsCNN, LungsEnsemble, LungUNet, Mirrored
+from lungsight.networks.ours import (
+    GATE_CLASSES,
+    OUTPUTS,
+    GateCNN,
+    LungHeartUNet,
+    LungsCNN,
+    LungsEnsemble,
+    LungUNet,
+    Mirrored,
+)
 from lungsight.networks.paper import PaperCNN, PaperUNet
 
 __all__ = [
     "GATE_CLASSES",
     "NETWORKS",
+    "OUTPUTS",
     "GateCNN",
+    "LungHeartUNet",
     "LungUNet",
     "LungsCNN",
     "LungsEnsemble",
@@ -29,6 +40,7 @@ NETWORKS: dict[str, Any] = {
     "paper-unet": PaperUNet,
     "paper-cnn": PaperCNN,
     "lung-unet": LungUNet,
+    "lung-heart-unet": LungHeartUNet,
     "lungs-cnn": LungsCNN,
     "gate-cnn": GateCNN,
 }

@@ -75,6 +75,26 @@ class LungUNet(nn.Module):
         return logits
 
 
+OUTPUTS = ("full", "visible", "heart")
+"""What `LungHeartUNet` marks, in the order of its output: the lungs with what the heart and the diaphragm hide,
+the lungs as far as they are seen beside them, and the heart."""
+
+
+class LungHeartUNet(LungUNet):
+    """`LungUNet` that marks lungs, in two conventions, and heart at once, for the price of one.
+
+    Shape: (N, 1, H, W) in [0, 1], H and W multiples of 32 -> (N, 3, H, W) logits, in the order of `OUTPUTS`.
+    """
+
+    answers = len(OUTPUTS)
+    outputs = OUTPUTS
+
+    def __init__(self, width: float = 1.0, channels: int = 1) -> None:
+        super().__init__(width, channels)
+        last = scaled(24, width)
+        self.last = nn.Sequential(nn.Conv2d(last, 4 * self.answers, 1), nn.PixelShuffle(2))
+
+
 class Mirrored(nn.Module):
     """The mean of a mask network's logits over an image and its mirror image.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning
@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from lungsight.config import DataSettings, Recipe
+from lungsight.networks import NETWORKS, OUTPUTS
 from lungsight.preprocess import Edges, apply_mask, crop_to_lungs, dilate, to_uint8
 from lungsight.training import augment
 from lungsight.training.gate_images import GATE_VIEWS, HELD_OUT, gate_images
+from lungsight.training.targets import FULL, VISIBLE, Targets, targets
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,28 @@ class Examples:
         masks: (N, h, w) bool, for the task `lungs`.
         labels: (N,) float32 of 0 and 1, for the task `diagnosis`; the gate has neither.
         groups: (N,) int, the (source, class) of each.
+        sources: (N,) int, the source of each.
+        visible: (N,) bool, whose lungs are drawn by the convention 'visible'; None: none.
+        hearts: index -> (h, w) bool, of those whose heart is drawn.
     """
 
     inputs: NDArray[np.uint8]
     masks: NDArray[np.bool_] | None
     labels: NDArray[np.float32] | None
     groups: NDArray[np.int64]
+    sources: NDArray[np.int64] | None = None
+    visible: NDArray[np.bool_] | None = None
+    hearts: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def outlines(self, index: int) -> Targets:
+        """What the annotation of one image says of each thing that a network marks."""
+        if self.masks is None:
+            raise ValueError("examples have no masks")
+        return targets(
+            np.asarray(self.masks[index], bool),
+            visible=self.visible is not None and bool(self.visible[index]),
+            heart=self.hearts.get(index),
+        )
 
 
 def network_inputs(
@@ -89,13 +107,15 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         order = np.asarray(indices)
         if training:
             rng = np.random.default_rng((settings.seed, epoch))
-            if settings.balance == "source-and-class":
-                groups = examples.groups[order]
-                _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-                weights = 1 / np.sqrt(counts[inverse])
-                order = rng.choice(order, size=len(order), p=weights / weights.sum())
+            count = min(settings.images_per_epoch or len(order), 10 * len(order))
+            if settings.balance == "none":
+                order = rng.permutation(order)[:count]
             else:
-                order = rng.permutation(order)
+                by_source = settings.balance == "source" and examples.sources is not None
+                groups = (examples.sources if by_source else examples.groups)[order]  # type: ignore[index]
+                _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+                weights = counts[inverse] ** (-1.0 if by_source else -0.5)
+                order = rng.choice(order, size=count, p=weights / weights.sum())
         self.order = order
 
     def __len__(self) -> int:
@@ -114,14 +134,16 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
             views = 0 if settings.augmentation != "gate" else GATE_VIEWS if self.training else 1
             shown, classes = gate_images(images, rng, views=views)
             return to_input(shown, self.recipe.data.channels), torch.from_numpy(classes)
+        if self.examples.masks is not None and marks_several(self.recipe):
+            return self._outlines(chosen, rng)
         if self.examples.masks is not None:
-            targets = self.examples.masks[chosen].astype(np.uint8)
+            masks = self.examples.masks[chosen].astype(np.uint8)
             if self.training and settings.augmentation == "lungs":
                 pairs = [
-                    augment.for_lungs(image, mask, rng) for image, mask in zip(images, targets, strict=True)
+                    augment.for_lungs(image, mask, rng) for image, mask in zip(images, masks, strict=True)
                 ]
-                images, targets = (np.stack(part) for part in zip(*pairs, strict=True))
-            target = torch.from_numpy(targets).unsqueeze(1).float()
+                images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+            target = torch.from_numpy(masks).unsqueeze(1).float()
         else:
             if self.examples.labels is None:
                 raise ValueError("examples have neither masks nor labels")
@@ -129,6 +151,35 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
                 images = np.stack([augment.for_diagnosis(image, rng) for image in images])
             target = torch.from_numpy(self.examples.labels[chosen]).unsqueeze(1)
         return to_input(images, self.recipe.data.channels), target
+
+    def _outlines(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Images, and for each the planes of `targets`: their values, then where they are known."""
+        images: list[NDArray[np.uint8]] = []
+        planes: list[NDArray[np.float32]] = []
+        for index in chosen:
+            image, found = (
+                np.asarray(self.examples.inputs[index], np.uint8),
+                self.examples.outlines(int(index)),
+            )
+            if self.training and self.recipe.training.augmentation == "lungs":
+                image, *moved = augment.for_lungs_and_heart(image, *found, rng)
+                found = Targets(*moved)
+            images.append(image)
+            values = found.values.astype(np.float32) / np.float32(255)
+            planes.append(np.concatenate([values, found.known], dtype=np.float32))
+        return to_input(np.stack(images), self.recipe.data.channels), torch.from_numpy(np.stack(planes))
+
+
+def marks_several(recipe: Recipe) -> bool:
+    """Whether the recipe's network marks lungs in two conventions and the heart, not one mask."""
+    return recipe.task == "lungs" and NETWORKS[recipe.network.name].answers == len(OUTPUTS)
+
+
+def planes(examples: Examples, recipe: Recipe) -> NDArray[np.int64]:
+    """(N,) which of `networks.OUTPUTS` each image's own annotation drew as lungs; 0 of a network with one output."""
+    if examples.visible is None or not marks_several(recipe):
+        return np.zeros(len(examples.inputs), np.int64)
+    return np.where(examples.visible, VISIBLE, FULL)
 
 
 class DataModule(lightning.LightningDataModule):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lungsight.config import Recipe
 from lungsight.networks import build
+from lungsight.training.targets import FULL
 
 
 def make_network(recipe: Recipe) -> nn.Module:
@@ -38,6 +39,37 @@ def overlap_counts(logits: Tensor, target: Tensor, threshold: float) -> Tensor:
     ).float()
 
 
+def outlines_loss(logits: Tensor, values: Tensor, known: Tensor) -> Tensor:
+    """Cross-entropy where the annotation says something, and Dice of every plane that it draws whole.
+
+    Args:
+        logits, values, known: (N, K, h, w); values in [0, 1], known 0 or 1.
+    """
+    each = F.binary_cross_entropy_with_logits(logits, values, reduction="none")
+    # One and a half of the three planes are known of an average image: 2 keeps the scale of a single mask's loss.
+    entropy = (each * known).mean() * logits.shape[1] / 2
+    probability = torch.sigmoid(logits)
+    both = (probability * values).flatten(2).sum(2)
+    total = probability.flatten(2).sum(2) + values.flatten(2).sum(2)
+    drawn = (known.flatten(2).amin(2) > 0) & (values.flatten(2).amax(2) > 0)
+    dice = ((1 - (2 * both + 1) / (total + 1)) * drawn).sum() / drawn.sum().clamp(min=1)
+    return entropy + dice
+
+
+def own_convention(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Of networks that mark several things: each image's lungs by the convention by which they were drawn.
+
+    Returns:
+        (N, 1, h, w) logits and values; what is not of such a network as it is.
+    """
+    if logits.dim() != 4 or target.shape[1] != 2 * logits.shape[1]:
+        return logits, target
+    values, known = target.chunk(2, dim=1)
+    visible = (known[:, FULL].flatten(1).amin(1) == 0).long()
+    here = torch.arange(len(logits), device=logits.device)
+    return logits[here, visible].unsqueeze(1), values[here, visible].unsqueeze(1)
+
+
 class TrainingModule(lightning.LightningModule):
     """Loss, optimiser and schedule of a recipe around its network."""
 
@@ -51,6 +83,8 @@ class TrainingModule(lightning.LightningModule):
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.recipe.task == "gate":
             return F.cross_entropy(logits, target)
+        if logits.dim() == 4 and target.shape[1] == 2 * logits.shape[1]:
+            return outlines_loss(logits, *target.chunk(2, dim=1))
         loss = F.binary_cross_entropy_with_logits(logits, target)
         if self.recipe.training.loss == "bce-dice":
             probability = torch.sigmoid(logits)
@@ -68,7 +102,7 @@ class TrainingModule(lightning.LightningModule):
         images, target = batch
         logits = self.network(images).float()
         loss = self._loss(logits, target)
-        accuracy = self._right(logits.detach(), target).float().mean()
+        accuracy = self._right(*own_convention(logits.detach(), target)).float().mean()
         return {"loss": loss, "accuracy": accuracy, "size": torch.tensor(len(images))}
 
     def on_validation_epoch_start(self) -> None:
@@ -77,7 +111,9 @@ class TrainingModule(lightning.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         images, target = batch
         logits = self.network(images).float()
-        found = {"loss": self._loss(logits, target), "accuracy": self._right(logits, target).float().mean()}
+        found = {"loss": self._loss(logits, target)}
+        logits, target = own_convention(logits, target)
+        found["accuracy"] = self._right(logits, target).float().mean()
         if self.recipe.task == "lungs":
             both, predicted, true = overlap_counts(logits, target, self.recipe.evaluation.threshold).T
             found["dice"] = ((2 * both + 1e-9) / (predicted + true + 1e-9)).mean()
@@ -93,6 +129,10 @@ class TrainingModule(lightning.LightningModule):
         # Dropout draws from torch's global generator: seeded anew each epoch, a resumed run draws what an
         # uninterrupted one draws.
         torch.manual_seed(self.recipe.training.seed * 100_003 + self.current_epoch)
+        if self.recipe.training.fixed_statistics:
+            for layer in self.network.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
 
     def configure_optimizers(self) -> Any:
         settings = self.recipe.training

@@ -51,12 +51,14 @@ def predict(
     *,
     batch: int = 16,
     device: str = "auto",
+    plane: NDArray[np.int64] | int = 0,
 ) -> NDArray[np.float32]:
     """Probabilities of a trained network, in float32.
 
     Args:
         inputs: (N, h, w) uint8, as `prepare` makes them.
         device: as `Device.of` takes it.
+        plane: which of `networks.OUTPUTS` is wanted, of all images or (N,) of each, of a network that gives several.
 
     Returns:
         (N, h, w) for lungs, (N,) for diagnosis, (N, K) for the gate.
@@ -64,10 +66,14 @@ def predict(
     place = Device.of(device).torch
     network = channels_last(network.to(place)).eval()
     parts = []
+    planes = np.broadcast_to(np.asarray(plane, np.int64), (len(inputs),)).copy()
     with torch.inference_mode():
         for start in range(0, len(inputs), batch):
             images = to_input(inputs[start : start + batch], recipe.data.channels).to(place)
             logits = network(images).float()
+            if logits.dim() == 4 and logits.shape[1] > 1:
+                wanted = torch.from_numpy(planes[start : start + batch]).to(place)
+                logits = logits[torch.arange(len(logits), device=place), wanted].unsqueeze(1)
             found = logits.softmax(dim=1) if recipe.task == "gate" else torch.sigmoid(logits).squeeze(1)
             parts.append(found.cpu().numpy())
     return np.concatenate(parts) if parts else np.empty(0, np.float32)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lungsight.config import Recipe
 from lungsight.dataset.cache import load_arrays
-from lungsight.dataset.split import Split, by_patient, paper_diagnosis, paper_segmentation, patient_folds
+from lungsight.dataset.split import (
+    Split,
+    by_patient_in_turn,
+    given_parts,
+    paper_diagnosis,
+    paper_segmentation,
+    patient_folds,
+)
 from lungsight.dataset.table import Dataset
 from lungsight.errors import DataError
 from lungsight.networks import GATE_CLASSES, check
-from lungsight.training.data import Examples, network_inputs
+from lungsight.preprocess import resize_mask
+from lungsight.training.data import Examples, marks_several, network_inputs
 from lungsight.training.predict import predict_masks
 
 
@@ -22,7 +32,7 @@ def check_network(recipe: Recipe) -> None:
         recipe.network.name,
         size=recipe.data.input_size,
         masks=recipe.task == "lungs",
-        answers=len(GATE_CLASSES) if recipe.task == "gate" else 1,
+        answers=None if recipe.task == "lungs" else len(GATE_CLASSES) if recipe.task == "gate" else 1,
     )
 
 
@@ -38,10 +48,29 @@ def make_split(dataset: Dataset, recipe: Recipe) -> Split:
             f"fold {test + 1} of {settings.folds}", seed, train, tuple(folds[validation]), tuple(folds[test])
         )
     if settings.kind == "patient":
-        return by_patient(dataset, seed, need_covid=need_covid)
+        given = given_parts(settings.parts) if settings.parts else {}
+        split = by_patient_in_turn(dataset, seed, given, need_covid=need_covid)
+        return leave_out(dataset, split, settings.leave_out) if settings.leave_out else split
     if recipe.task == "lungs":
         return paper_segmentation(dataset, seed, non_covid_limit=settings.non_covid_limit or None)
     return paper_diagnosis(dataset, seed)
+
+
+def leave_out(dataset: Dataset, split: Split, source: str) -> Split:
+    """The split with all images of one source in the test part; raises DataError where there is none."""
+    of_it = {index for index, row in enumerate(dataset.rows) if row.source == source}
+    if not of_it:
+        raise DataError(f"has no image of the source {source!r}", where=dataset.root)
+    train, validation = (
+        tuple(index for index in part if index not in of_it) for part in (split.train, split.validation)
+    )
+    return replace(
+        split,
+        name=f"{split.name}, without {source}",
+        train=train,
+        validation=validation,
+        test=tuple(sorted({*split.test, *of_it})),
+    )
 
 
 def select_rows(dataset: Dataset, recipe: Recipe) -> Dataset:
@@ -103,8 +132,18 @@ def prepare(
         masks if recipe.task == "lungs" else None,
         labels if recipe.task == "diagnosis" else None,
         groups,
+        sources=np.unique([row.source for row in kept], return_inverse=True)[1].astype(np.int64),
+        visible=np.array([row.convention == "visible" for row in kept], bool),
+        hearts=_hearts(kept, recipe.data.resized) if marks_several(recipe) else {},
     )
     return kept, examples, tuple(arrays.failures)
+
+
+def _hearts(kept: Dataset, size: tuple[int, int]) -> dict[int, NDArray[np.bool_]]:
+    """index -> (h, w) of the rows with a heart; raises DataError."""
+    return {
+        index: resize_mask(row.heart.load(), size) for index, row in enumerate(kept) if row.heart is not None
+    }
 
 
 def _need_both_classes(dataset: Dataset) -> None:

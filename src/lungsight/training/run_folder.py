@@ -82,7 +82,7 @@ def write_start(folder: Path, recipe: Recipe, dataset: Dataset, split: Split, co
         folder / "provenance.json",
         provenance.describe(seed=recipe.training.seed, data=dataset.fingerprint(), command=command)
         | {
-            "data_name": dataset.root.name,
+            "data_name": ", ".join(dict.fromkeys(row.collection or dataset.root.name for row in dataset)),
             "sources": sorted({dataset.rows[i].source for i in split.train}),
             "patients": len({dataset.rows[i].patient for i in split.train}),
             "split": {"name": split.name} | {part: len(rows) for part, rows in _parts(split).items()},

@@ -45,7 +45,7 @@ COLUMNS = (
         "view",
     ),
     *("sex", "age", "original_width", "original_height", "original_mode", "original_bytes", "group", "heart"),
-    "labels",
+    *("labels", "convention"),
 )
 _TRUE, _FALSE = (
     frozenset({"1", "true", "yes", "y", "positive"}),
@@ -189,6 +189,13 @@ def _covid(text: str, from_finding: bool | None) -> bool | None:
     raise DataError("the column covid holds something else than 0 or 1")
 
 
+def _convention(text: str) -> str:
+    word = given(text).lower()
+    if word not in ("", "full", "visible"):
+        raise DataError("the column convention holds something else than 'full' or 'visible'")
+    return word
+
+
 def _labels(text: str) -> Cells[Label]:
     found: dict[str, Label] = {}
     for part in filter(None, text.split("|")):
@@ -231,6 +238,7 @@ def _row(identity: str, cell: Mapping[str, str], covid: bool | None, files: File
         original_mode=given(cell.get("original_mode", "")),
         original_bytes=whole(cell.get("original_bytes", "")),
         group=_identifier(cell.get("group", "")),
+        convention=_convention(cell.get("convention", "")),
         labels=_labels(given(cell.get("labels", ""))),
         extra=record,
     )
