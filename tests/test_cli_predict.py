@@ -94,7 +94,7 @@ def test_options_choose_what_is_written(networks: Path, folder: Path, tmp_path: 
     row = rows(out)[(folder / "a.png").as_posix()]
     labels = cv2.imread(str(out / row["mask"]), cv2.IMREAD_UNCHANGED)
     assert set(np.unique(labels)) == {0, 1, 2}
-    assert np.nonzero(labels == 2)[1].mean() < np.nonzero(labels == 1)[1].mean()
+    assert np.nonzero(labels == 1)[1].mean() < np.nonzero(labels == 2)[1].mean()
     assert row["overlay"] == ""
     assert not (out / "overlays").exists()
 

@@ -29,6 +29,7 @@ from lungsight.preprocess import resize_image, to_unit  # noqa: E402
 from lungsight.training import train  # noqa: E402
 from lungsight.training.data import Batches, Examples  # noqa: E402
 from lungsight.training.gate_images import gate_images, phantom  # noqa: E402
+from lungsight.wording import Flag  # noqa: E402
 from lungsight.xray import read_xray  # noqa: E402
 
 Picture = np.ndarray
@@ -254,5 +255,5 @@ def test_inverted_grey_levels_are_flagged() -> None:
     found = lungs.find(mask.astype(np.float32), 0.5)
     image = np.where(mask, 0.2, 0.7).astype(np.float32)
     assert plausibility.check(found, image) == ()
-    assert plausibility.check(found, 1 - image) == (plausibility.INVERTED,)
+    assert plausibility.check(found, 1 - image) == (Flag.INVERTED,)
     assert plausibility.check(found, np.full((100, 100), 0.5, np.float32)) == ()

@@ -19,6 +19,7 @@ from lungsight.inference import lung_masks as lungs
 from lungsight.inference.classifier import decide, prepare
 from lungsight.model import save
 from lungsight.preprocess import Frame, crop_to_lungs, resize_image
+from lungsight.wording import Flag, Reason
 from lungsight.xray import XRay, read_xray
 from tiny_networks import (
     SIZE,
@@ -62,7 +63,7 @@ def test_mask_at_the_original_size(model: Lungsight) -> None:
 
 def test_labels_right_lung_on_the_left_of_the_image(model: Lungsight) -> None:
     result = model(draw_chest())
-    right, left = (np.nonzero(result.labels == side)[1] for side in (2, 1))
+    right, left = (np.nonzero(result.labels == side)[1] for side in (1, 2))
     assert right.max() < 80 < left.min()
     assert result.areas == (len(right), len(left))
     assert result.areas[0] > result.areas[1]
@@ -108,7 +109,7 @@ def test_the_probability_is_the_networks_by_hand(model: Lungsight) -> None:
 def test_to_dict_is_one_row_of_plain_values(model: Lungsight) -> None:
     row = model(draw_chest()).to_dict()
     assert row["status"] == "ok"
-    assert row["decision"] in ("covid", "not covid", "uncertain")
+    assert row["decision"] in ("covid", "not_covid", "uncertain")
     assert row["gate"] == "frontal"
     assert (row["height"], row["width"]) == (200, 160)
     assert row["seconds"] > 0
@@ -227,10 +228,10 @@ def test_what_the_gate_refuses_is_not_scored(model: Lungsight) -> None:
     bright = np.clip(draw_chest().astype(int) + 60, 0, 255).astype(np.uint8)
     result = model(bright)
     assert not result.gate.frontal
-    assert result.gate.reason == "looks like: other"
-    assert (result.decision, result.probability, result.interval) == ("not scored", None, None)
+    assert result.gate.reasons == (Reason.NOT_A_CHEST_XRAY,)
+    assert (result.decision, result.probability, result.interval) == ("not_scored", None, None)
     row = result.to_dict()
-    assert (row["probability"], row["gate"], row["reason"]) == (None, "not frontal", "looks like: other")
+    assert (row["probability"], row["gate"], row["reasons"]) == (None, "not_frontal", ["not_a_chest_xray"])
     assert result.mask.any()
 
 
@@ -239,30 +240,30 @@ def test_what_the_gate_refuses_is_not_scored(model: Lungsight) -> None:
     [
         (np.zeros((200, 160), np.uint8), "blank"),
         (np.full((200, 160), 255, np.uint8), "blank"),
-        (draw_chest()[::-1].copy(), "upside down"),
+        (draw_chest()[::-1].copy(), "upside_down"),
         (draw_chest(200, 1000), "shape"),
-        (np.tile(np.array([170, 185], np.uint8), (200, 80)), "no lungs"),
+        (np.tile(np.array([170, 185], np.uint8), (200, 80)), "no_lungs"),
     ],
 )
 def test_simple_checks_need_no_gate_network(tmp_path: Path, pixels: np.ndarray, said: str) -> None:
     result = load_model(write_bundle(tmp_path, "lungs", "diagnosis"), threads=1)(pixels)
-    assert said in result.gate.reason
+    assert said in result.gate.reasons
     assert result.gate.score is None
     assert result.probability is None
 
 
 def test_a_lateral_view_by_its_header_is_not_scored(model: Lungsight) -> None:
     result = model(XRay(draw_chest(), "a", "DICOM", 8, view="LL"))
-    assert "view is LL" in result.gate.reason
-    assert result.decision == "not scored"
+    assert result.gate.reasons == (Reason.HEADER_LATERAL,)
+    assert result.decision == "not_scored"
     assert model(XRay(draw_chest(), "a", "DICOM", 8, view="PA")).gate.frontal
 
 
 def test_without_a_diagnosis_network_there_is_no_score(tmp_path: Path) -> None:
     result = load_model(write_bundle(tmp_path, "lungs"), threads=1)(draw_chest())
     assert result.gate.frontal
-    assert result.decision == "not scored"
-    assert "no diagnosis network" in result.diagnosis.reason
+    assert result.decision == "not_scored"
+    assert result.reasons == (Reason.NO_NETWORK,)
 
 
 # Lungs at network size
@@ -285,7 +286,7 @@ def test_specks_go_and_holes_are_filled() -> None:
     seen[2:6, 2:6] = True
     found = lungs.find(_map(seen), 0.5)
     assert np.array_equal(found.mask, truth)
-    assert found.pieces == 2
+    assert found.components == 2
 
 
 def test_a_lung_in_two_large_parts_keeps_both() -> None:
@@ -318,7 +319,7 @@ def test_a_single_lung_has_the_side_where_it_lies(columns: slice, side: int) -> 
     seen[20:80, columns] = True
     found = lungs.find(_map(seen), 0.5)
     assert set(np.unique(found.small)) == {0, side}
-    assert plausibility.ONE_LUNG in plausibility.check(found)
+    assert Flag.ONE_LUNG in plausibility.check(found)
 
 
 def test_labels_go_back_to_original_pixels() -> None:
@@ -332,17 +333,17 @@ def test_labels_go_back_to_original_pixels() -> None:
 def test_no_lungs() -> None:
     found = lungs.find(np.zeros((50, 50), np.float32), 0.5)
     assert not found.mask.any()
-    assert plausibility.check(found) == (plausibility.NO_LUNGS,)
+    assert plausibility.check(found) == (Flag.NO_LUNGS,)
 
 
 @pytest.mark.parametrize(
     ("change", "flag"),
     [
-        (lambda m: m[40:80, 60:85].fill(False), plausibility.ASYMMETRIC),
-        (lambda m: m[30:80].fill(False), plausibility.SMALL),
-        (lambda m: (m[:, :48].fill(True), m[:, 52:].fill(True)), plausibility.LARGE),
-        (lambda m: m[:20, 15:85].__setitem__(slice(None), m[20, 15:85]), plausibility.AT_EDGE),
-        (lambda m: (m[34:36].fill(False), m[60:62].fill(False)), plausibility.PIECES),
+        (lambda m: m[40:80, 60:85].fill(False), Flag.ASYMMETRIC),
+        (lambda m: m[30:80].fill(False), Flag.SMALL),
+        (lambda m: (m[:, :48].fill(True), m[:, 52:].fill(True)), Flag.LARGE),
+        (lambda m: m[:20, 15:85].__setitem__(slice(None), m[20, 15:85]), Flag.AT_EDGE),
+        (lambda m: (m[34:36].fill(False), m[60:62].fill(False)), Flag.MANY_COMPONENTS),
     ],
 )
 def test_flags(change: Any, flag: str) -> None:
@@ -360,7 +361,7 @@ def test_limits_against_masks_drawn_by_people(v7_manifest: Path) -> None:
         mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0
         found = lungs.find(_map(mask), 0.5)
         flagged += bool(plausibility.check(found))
-        upside_down += plausibility.UPSIDE_DOWN in plausibility.check(lungs.find(_map(mask[::-1]), 0.5))
+        upside_down += Flag.UPSIDE_DOWN in plausibility.check(lungs.find(_map(mask[::-1]), 0.5))
         right, left = (np.nonzero(found.small == side)[1].mean() for side in (lungs.RIGHT, lungs.LEFT))
         wrong_side += right >= left
     assert flagged <= 0.03 * len(files)
@@ -374,13 +375,13 @@ def test_limits_against_masks_drawn_by_people(v7_manifest: Path) -> None:
 def test_uncertain_inside_the_band_only() -> None:
     card = diagnosis_card(calibration=Calibration(uncertain=(0.4, 0.6)))
     said = [decide(logit, card).decision for logit in (-2.0, -0.2, 0.2, 2.0)]
-    assert said == ["not covid", "uncertain", "uncertain", "covid"]
+    assert said == ["not_covid", "uncertain", "uncertain", "covid"]
 
 
 def test_uncertain_where_the_interval_holds_the_threshold() -> None:
     card = diagnosis_card(calibration=Calibration(covariance=((0.0, 0.0), (0.0, 0.25))))
     said = [decide(logit, card).decision for logit in (-1.0, -0.9, 0.9, 1.0)]
-    assert said == ["not covid", "uncertain", "uncertain", "covid"]
+    assert said == ["not_covid", "uncertain", "uncertain", "covid"]
 
 
 def test_views_of_the_diagnosis_network() -> None:

@@ -133,7 +133,7 @@ def test_upload_shows_lungs_score_and_doubts(page: Any, model: Lungsight) -> Non
     words = page.locator("#told").inner_text()
     expected = {
         "covid": "More like the COVID-19",
-        "not covid": "without COVID-19",
+        "not_covid": "without COVID-19",
         "uncertain": "Cannot tell",
     }
     assert expected[result.decision] in page.locator("#verdict").inner_text()

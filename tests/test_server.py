@@ -87,8 +87,8 @@ def test_masks_as_run_lengths(client: httpx.Client, model: Lungsight) -> None:
     assert answer.headers["content-type"].startswith(Form.rle)
     Predictions.model_validate(answer.json())
     rle, labels = answer.json()["predictions"][0]["mask"]["rle"], model(draw_chest()).labels
-    assert np.array_equal(decode(rle["right"]), labels == 2)
-    assert np.array_equal(decode(rle["left"]), labels == 1)
+    assert np.array_equal(decode(rle["right"]), labels == 1)
+    assert np.array_equal(decode(rle["left"]), labels == 2)
 
 
 def test_pictures_by_accept(client: httpx.Client, model: Lungsight) -> None:

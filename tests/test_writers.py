@@ -18,11 +18,13 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from lungsight.errors import InputError, MissingExtraError, OutputError
+from lungsight.inference.result import ResultRecord
+from lungsight.wording import Decision, Flag, GateAnswer, Status
 from lungsight.writers.contact import entries_of, write_contact_sheet
 from lungsight.writers.dicom_seg import write_dicom_seg
 from lungsight.writers.images import COLOURS, LEFT, RIGHT, overlay, thumbnail, write_mask, write_picture
 from lungsight.writers.naming import OutputNames
-from lungsight.writers.results import COLUMNS, ResultRow, ResultsTable, read_results, write_results_json
+from lungsight.writers.results import COLUMNS, ResultsTable, read_results, write_results_json
 
 
 @pytest.fixture
@@ -126,16 +128,16 @@ def test_names_stay_below_the_folder_and_are_valid(relative: str, tmp_path: Path
 
 # the table
 
-FULL = ResultRow(
+FULL = ResultRecord(
     input="a/x.png",
-    status="ok",
+    status=Status.OK,
     probability=0.25,
     low=0.125,
     high=0.5,
-    decision="uncertain",
-    gate="frontal",
+    decision=Decision.UNCERTAIN,
+    gate=GateAnswer.FRONTAL,
     gate_score=0.99,
-    flags=("one lung", "touches the edge"),
+    flags=(Flag.ONE_LUNG, Flag.AT_EDGE),
     right_lung_px=1234567,
     left_lung_px=10,
     right_lung_mm2=123456.7,
@@ -146,7 +148,7 @@ FULL = ResultRow(
     overlay="overlays/a/x.jpg",
     seconds=0.5,
 )
-FAILED = ResultRow(input="b.png", status="failed", error='bad "file", truly')
+FAILED = ResultRecord(input="b.png", status=Status.FAILED, error="unreadable", message='bad "file", truly')
 
 
 def test_table_comes_back_as_written(tmp_path: Path) -> None:
@@ -157,32 +159,18 @@ def test_table_comes_back_as_written(tmp_path: Path) -> None:
     assert list(read_results(table.path)) == [FULL, FAILED]
     with table.path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        *(
-            "input",
-            "status",
-            "error",
-            "probability",
-            "low",
-            "high",
-            "decision",
-            "gate",
-            "gate_score",
-            "flags",
-        ),
-        *("right_lung_px", "left_lung_px", "right_lung_mm2", "left_lung_mm2", "width", "height"),
-        *("mask", "overlay", "seconds"),
-    ]
-    assert rows[0]["flags"] == "one lung;touches the edge" and rows[1]["probability"] == ""
-    write_results_json(tmp_path / "results.json", table.path)
+    assert list(rows[0]) == list(ResultRecord.__struct_fields__)
+    assert list(rows[0])[:5] == ["input", "status", "error", "message", "decision"]
+    assert rows[0]["flags"] == "one_lung;at_edge" and rows[1]["probability"] == ""
+    write_results_json(tmp_path / "results.json", read_results(table.path))
     records = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert [record["input"] for record in records] == ["a/x.png", "b.png"]
-    assert records[0]["flags"] == ["one lung", "touches the edge"] and records[1]["probability"] is None
+    assert records[0]["flags"] == ["one_lung", "at_edge"] and records[1]["probability"] is None
 
 
 def test_an_empty_table_is_valid_json(tmp_path: Path) -> None:
     ResultsTable(tmp_path / "results.csv").close()
-    write_results_json(tmp_path / "results.json", tmp_path / "results.csv")
+    write_results_json(tmp_path / "results.json", read_results(tmp_path / "results.csv"))
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
 
@@ -191,12 +179,14 @@ def test_an_empty_table_is_valid_json(tmp_path: Path) -> None:
 )
 def test_a_spreadsheet_runs_no_file_name(tmp_path: Path, name: str) -> None:
     with ResultsTable(tmp_path / "results.csv") as table:
-        table.append(ResultRow(input=name, status="ok", error=name, flags=("=1+1",), probability=0.1))
+        table.append(
+            ResultRecord(input=name, status=Status.OK, message=name, notes=("=1+1",), probability=0.1)
+        )
     with table.path.open(encoding="utf-8", newline="") as file:
         cells = list(csv.reader(file))[1]
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
     (row,) = read_results(table.path)
-    assert (row.input, row.error, row.flags) == (name, name, ("=1+1",))
+    assert (row.input, row.message, row.notes) == (name, name, ("=1+1",))
 
 
 def test_resume_keeps_the_done_and_drops_failed_and_half_rows(tmp_path: Path) -> None:
@@ -204,13 +194,13 @@ def test_resume_keeps_the_done_and_drops_failed_and_half_rows(tmp_path: Path) ->
     with ResultsTable(path) as table:
         table.append(FULL)
         table.append(FAILED)
-        table.append(ResultRow(input="c.png", status="ok"))
+        table.append(ResultRecord(input="c.png", status=Status.OK))
     for cut in range(1, 12):
         half = tmp_path / f"{cut}.csv"
         half.write_bytes(path.read_bytes()[:-cut])
         with ResultsTable(half, resume=True) as table:
             assert table.done == {"a/x.png"}
-            table.append(ResultRow(input="d.png", status="ok"))
+            table.append(ResultRecord(input="d.png", status=Status.OK))
         assert [row.input for row in read_results(half)] == ["a/x.png", "d.png"]
     with ResultsTable(path, resume=True) as table:
         assert table.done == {"a/x.png", "c.png"}
@@ -231,7 +221,13 @@ def test_another_table_is_not_overwritten_on_resume(tmp_path: Path) -> None:
 
 def test_a_row_that_is_no_number_is_told(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
-    row = dict.fromkeys(COLUMNS, "") | {"input": "a", "status": "ok", "probability": "many"}
+    row = dict.fromkeys(COLUMNS, "") | {
+        "input": "a",
+        "status": "ok",
+        "decision": "not_scored",
+        "table": "2",
+        "probability": "many",
+    }
     path.write_text(",".join(COLUMNS) + "\n" + ",".join(row.values()) + "\n")
     with pytest.raises(OutputError, match="damaged"):
         list(read_results(path))
@@ -261,10 +257,16 @@ def test_contact_sheet(tmp_path: Path, labels: Any) -> None:
     write_mask(tmp_path / "masks" / "b.png", labels)
     with ResultsTable(tmp_path / "results.csv") as table:
         table.append(
-            ResultRow(input=evil, status="ok", probability=0.5, overlay="overlays/a.jpg", flags=("one lung",))
+            ResultRecord(
+                input=evil,
+                status=Status.OK,
+                probability=0.5,
+                overlay="overlays/a.jpg",
+                flags=(Flag.ONE_LUNG,),
+            )
         )
-        table.append(ResultRow(input="b.png", status="ok", mask="masks/b.png"))
-        table.append(ResultRow(input="c.png", status="ok", mask="masks/absent.png"))
+        table.append(ResultRecord(input="b.png", status=Status.OK, mask="masks/b.png"))
+        table.append(ResultRecord(input="c.png", status=Status.OK, mask="masks/absent.png"))
         table.append(FAILED)
     write_contact_sheet(tmp_path / "contact.html", entries_of(table.path), title="A <run> & more")
     page = (tmp_path / "contact.html").read_text("utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections import deque
@@ -12,15 +11,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+import msgspec
+
 from lungsight import __version__
 from lungsight.errors import InputError, OutputError
 from lungsight.files import write_json
-from lungsight.inference import Failure, Lungsight, Result, load_model
+from lungsight.inference import TABLE_VERSION, Failure, Lungsight, Result, ResultRecord, load_model
 from lungsight.preprocess import resize_image
+from lungsight.wording import LungLabels, Status
 from lungsight.writers.contact import entries_of, write_contact_sheet
 from lungsight.writers.images import overlay, write_mask, write_picture
 from lungsight.writers.naming import OutputNames
-from lungsight.writers.results import ResultRow, ResultsTable, write_results_json
+from lungsight.writers.results import ResultsTable, read_results, write_results_json
 from lungsight.xray import find_inputs
 
 TABLE, RECORDS, SHEET, SETTINGS = "results.csv", "results.json", "contact.html", "run.json"
@@ -37,7 +39,7 @@ class Progress:
     """Inputs predicted or failed in this run."""
     total: int
     """Inputs to go through, without those that an earlier run did."""
-    row: ResultRow
+    row: ResultRecord
     """The newest row of the table."""
 
 
@@ -80,7 +82,7 @@ def predict(
         model: of `load_model`, or the folder of networks; None: those that ship.
         recursive: go into the folders of a folder.
         resume: leave out what the table in `out` has as done.
-        labels: masks with 1 for the patient's left and 2 for the right lung instead of 255 for both.
+        labels: masks with 1 for the patient's right and 2 for the left lung instead of 255 for both.
         overlays: write overlays.
         batch: X-rays that go through the networks together.
         listener: told after each input.
@@ -100,7 +102,7 @@ def predict(
             run.go(engine, batch)
         finally:
             # Also after Ctrl-C or a full disk: what is done can be looked at.
-            write_results_json(folder / RECORDS, folder / TABLE)
+            write_results_json(folder / RECORDS, read_results(folder / TABLE))
             write_contact_sheet(folder / SHEET, entries_of(folder / TABLE))
     return Summary(
         folder,
@@ -137,9 +139,9 @@ class _Run:
             found[str(path) in self.table.done] += 1
         self.total, self.skipped = found[0] + len(problems), found[1]
         for problem in problems:
-            self._note(_row(Failure(problem.where or "", problem)))
+            self._note(Failure(problem.where or "", problem).record)
         stems: deque[PurePath] = deque()
-        writing: deque[Future[ResultRow]] = deque()
+        writing: deque[Future[ResultRecord]] = deque()
         workers = engine.threads or os.cpu_count() or 1
         with ThreadPoolExecutor(workers, thread_name_prefix="lungsight-write") as pool:
             try:
@@ -168,9 +170,9 @@ class _Run:
                 stems.append(stem)
                 yield path
 
-    def _write(self, one: Result | Failure, stem: PurePath) -> ResultRow:
+    def _write(self, one: Result | Failure, stem: PurePath) -> ResultRecord:
         if isinstance(one, Failure):
-            return _row(one)
+            return one.record
         mask = PurePath("masks") / f"{stem}.png"
         write_mask(self.folder / mask, one.labels if self.labels else one.mask)
         picture = ""
@@ -182,28 +184,18 @@ class _Run:
             write_picture(
                 self.folder / picture, overlay(resize_image(one.xray.pixels, (height, width)), small)
             )
-        return dataclasses.replace(_row(one), mask=mask.as_posix(), overlay=picture)
+        return msgspec.structs.replace(one.record, mask=mask.as_posix(), overlay=picture)
 
-    def _note(self, row: ResultRow) -> None:
+    def _note(self, row: ResultRecord) -> None:
         self.table.append(row)
-        if row.status == "ok":
+        if row.status is not Status.FAILED:
             self.predicted += 1
             self.not_scored += row.probability is None
             self.flagged += bool(row.flags)
         else:
-            self.failures.append((row.input, row.error))
+            self.failures.append((row.input, row.message))
         if self.listener:
             self.listener(Progress(self.predicted + len(self.failures), self.total, row))
-
-
-def _row(one: Result | Failure) -> ResultRow:
-    """The row of the table, without the names of the files that were written."""
-    columns = {field.name for field in dataclasses.fields(ResultRow)}
-    values = {key: value for key, value in one.to_dict().items() if key in columns}
-    if isinstance(one, Result):
-        # Why an image is not scored stands among the flags: the table has no column of its own for it.
-        values["flags"] = tuple(dict.fromkeys((*one.flags, *one.gate.reasons)))
-    return ResultRow(**values)
 
 
 def _check_run_settings(folder: Path, engine: Lungsight, labels: bool, resume: bool) -> None:
@@ -217,6 +209,8 @@ def _check_run_settings(folder: Path, engine: Lungsight, labels: bool, resume: b
         "threshold": engine.threshold,
         "mask_threshold": engine.mask_threshold,
         "labels": labels,
+        "lung_labels": LungLabels.RIGHT1_LEFT2,
+        "table": TABLE_VERSION,
     }
     path = folder / SETTINGS
     if resume and path.exists():

@@ -64,6 +64,18 @@ class InputError(LungsightError):
     default_code = "unreadable"
 
 
+class RefusedError(InputError):
+    """An input that was read and is no frontal chest X-ray (a CT, a lateral view): no score, and no failure."""
+
+    default_code = "refused"
+
+
+class PassedOverError(InputError):
+    """A file that holds no image (a DICOMDIR, a report, an archive): nothing to do, and no failure."""
+
+    default_code = "passed_over"
+
+
 class DataError(LungsightError):
     """A data set that cannot be read, or does not hold what is asked of it."""
 

@@ -35,6 +35,7 @@ from lungsight.preprocess import (
     to_uint8,
     to_unit,
 )
+from lungsight.wording import say_all
 
 Method = Literal["evidence", "occlusion"]
 
@@ -124,7 +125,7 @@ def explain(model: Lungsight, result: Result, method: Method | None = None) -> E
     network = _network(model)
     if result.probability is None:
         raise InputError(
-            f"was not scored, so there is nothing to explain: {result.diagnosis.reason}", where=result.name
+            f"was not scored, so there is nothing to explain: {say_all(result.reasons)}", where=result.name
         )
     found = None if method == "occlusion" else evidence(model, result)
     if found is None and method == "evidence":
@@ -210,7 +211,7 @@ class _View:
     def of(cls, model: Lungsight, result: Result) -> _View:
         settings = _network(model).card.input
         working = settings.resized
-        mask = resize_mask(lungs.find(result.network_map, model.mask_threshold).mask, working)
+        mask = resize_mask(lungs.find(result.network_map, model.bundle.lungs.card.threshold).mask, working)
         if settings.preprocessing == "crop_to_lungs":
             box = bounding_box(dilate(mask, settings.dilation)) or (0, 0, *working)
         else:
@@ -257,7 +258,7 @@ def _placed(method: Method, values: NDArray[np.float32], view: _View) -> Explana
 
 def _occlusion(network: Model, model: Lungsight, result: Result) -> Explanation:
     if result.probability is None:
-        raise InputError(f"was not scored: {result.diagnosis.reason}", where=result.name)
+        raise InputError(f"was not scored: {say_all(result.reasons)}", where=result.name)
     view, session = _View.of(model, result), Session(network, model.threads)
     image = to_unit(view.small)
     grey = float(image[view.mask].mean()) if view.mask.any() else float(image.mean())

@@ -6,6 +6,7 @@ Tables, JSON and the API hold codes; people read the words of `WORDS`. The page 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -56,6 +57,28 @@ class Reason(StrEnum):
     SHAPE = "shape"
     HEADER_LATERAL = "header_lateral"
     NO_NETWORK = "no_network"
+    NO_NUMBER = "no_number"
+
+
+class GateAnswer(StrEnum):
+    """Whether an image is an upright frontal chest X-ray; `NONE`: no gate network was asked, simple checks passed."""
+
+    FRONTAL = "frontal"
+    NOT_FRONTAL = "not_frontal"
+    NONE = "none"
+
+
+class LungLabels(StrEnum):
+    """Which number stands for which lung in a label map. The sides are the patient's."""
+
+    RIGHT1_LEFT2 = "right1_left2"
+
+
+class LungConvention(StrEnum):
+    """What counts as lung in a mask."""
+
+    FULL = "full"
+    VISIBLE = "visible"
 
 
 class Status(StrEnum):
@@ -184,6 +207,7 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Reason.SHAPE: "no chest X-ray has such a shape",
         Reason.HEADER_LATERAL: "the header says that it is a lateral view",
         Reason.NO_NETWORK: "no diagnosis network is loaded",
+        Reason.NO_NUMBER: "the network gave no number for it",
     },
     Status: {
         Status.OK: "done",
@@ -239,6 +263,16 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         View.SAGITTAL: "sagittal",
         View.OTHER: "another view",
     },
+    GateAnswer: {
+        GateAnswer.FRONTAL: "a frontal chest X-ray",
+        GateAnswer.NOT_FRONTAL: "not a frontal chest X-ray",
+        GateAnswer.NONE: "not asked: there is no gate network",
+    },
+    LungLabels: {LungLabels.RIGHT1_LEFT2: "1 is the patient's right lung, 2 the left"},
+    LungConvention: {
+        LungConvention.FULL: "with the lung behind heart and diaphragm",
+        LungConvention.VISIBLE: "the lung that is seen beside heart and diaphragm",
+    },
     Part: {Part.TRAIN: "training", Part.VALIDATION: "validation", Part.TEST: "test"},
 }
 
@@ -246,6 +280,11 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
 def say(code: StrEnum) -> str:
     """The words of a code, as they stand within a sentence."""
     return WORDS[type(code)][code]
+
+
+def say_all(codes: Iterable[StrEnum]) -> str:
+    """The words of several codes in one line."""
+    return "; ".join(map(say, codes))
 
 
 def words() -> dict[str, dict[str, str]]:

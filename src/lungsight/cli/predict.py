@@ -32,7 +32,7 @@ def predict(
     labels: Annotated[
         bool,
         typer.Option(
-            "--labels", help="Masks with 1 for the left and 2 for the right lung, not 255 for both."
+            "--labels", help="Masks with 1 for the right and 2 for the left lung, not 255 for both."
         ),
     ] = False,
     overlay: Annotated[bool, typer.Option(help="Write pictures with the lungs outlined.")] = True,

@@ -2,7 +2,17 @@
 
 from lungsight.inference.classifier import Diagnosis
 from lungsight.inference.predictor import Lungsight, load_model
-from lungsight.inference.result import Failure, Result
+from lungsight.inference.result import TABLE_VERSION, Failure, NetworkId, Result, ResultRecord
 from lungsight.inference.view_gate import Gate
 
-__all__ = ["Diagnosis", "Failure", "Gate", "Lungsight", "Result", "load_model"]
+__all__ = [
+    "TABLE_VERSION",
+    "Diagnosis",
+    "Failure",
+    "Gate",
+    "Lungsight",
+    "NetworkId",
+    "Result",
+    "ResultRecord",
+    "load_model",
+]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ from lungsight.preprocess import (
     resize_mask,
     to_unit,
 )
-
-Decision = Literal["covid", "not covid", "uncertain", "not scored"]
+from lungsight.wording import Decision, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Diagnosis:
     """Calibrated, in [0, 1]; None where not scored."""
     interval: tuple[float, float] | None = None
     """95 %, from the uncertainty of the calibration alone."""
-    reason: str = ""
+    reasons: tuple[Reason, ...] = ()
     """Why not scored; empty where it was."""
     evidence: NDArray[np.float32] | None = None
     """(h', w') what each place of the network's input adds to the logit, where the network says so."""
@@ -69,7 +68,10 @@ def prepare(pixels: Gray, mask: NDArray[np.bool_], settings: InputSettings) -> N
 def decide(
     logit: float, card: Card, evidence: NDArray[np.float32] | None = None, threshold: float | None = None
 ) -> Diagnosis:
-    """Turn a raw logit into a decision.
+    """Turn a raw logit into a decision: COVID-19 where the probability is at least the threshold.
+
+    Where the card gives a band, a probability strictly inside it is uncertain; where it gives none, one whose interval
+    holds the threshold strictly inside.
 
     Args:
         logit: of the network.
@@ -78,12 +80,14 @@ def decide(
         threshold: the user's own operating point, in (0, 1). It takes the place of the card's threshold
             and band: then a probability is uncertain whose interval holds the threshold.
     """
+    if not math.isfinite(logit):
+        return Diagnosis(Decision.NOT_SCORED, reasons=(Reason.NO_NUMBER,))
     calibration = card.calibration or Calibration()
     probability, interval = calibration.probability(logit), calibration.interval(logit)
     limit = card.threshold if threshold is None else threshold
     band = calibration.uncertain if threshold is None else None
     low, high = band or interval or (limit, limit)
-    decision: Decision = "covid" if probability > limit else "not covid"
+    decision = Decision.COVID if probability >= limit else Decision.NOT_COVID
     if (low < probability < high) if band else (low < limit < high):
-        decision = "uncertain"
+        decision = Decision.UNCERTAIN
     return Diagnosis(decision, probability, interval, evidence=evidence)

@@ -2,7 +2,7 @@
 
 All of it happens at network size, where it costs about a millisecond; `labels` then goes back to the
 pixels of the file. The limits below were read off 1,500 masks drawn by people (V7 set): each has exactly
-two large pieces, no hole, and the smaller lung has at least half the area of the larger.
+two large connected components, no hole, and the smaller lung has at least half the area of the larger.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from lungsight.preprocess import Frame, bounding_box
 
-LEFT, RIGHT = 1, 2
-"""The patient's left and right lung in a label map; the right lung is on the left side of the image."""
+RIGHT, LEFT = 1, 2
+"""The patient's right and left lung in a label map (as lungmask); the right lung is on the left side of the image."""
 
 MIN_COMPONENT_FRACTION = 0.05
-"""A piece smaller than this share of the largest is dropped."""
+"""A component smaller than this share of the largest is dropped."""
 MAX_HOLE_FRACTION = 0.05
 """A hole up to this share of the lungs' area is filled (more would be what lies between two joined lungs)."""
 COUNTED_COMPONENT_FRACTION = 0.002
-"""A piece of at least this share of the image counts in `pieces`."""
+"""A component of at least this share of the image counts in `components`."""
 _BRIDGE = 0.35
 """Two lungs are joined where a cut this short, as a share of their height, parts them."""
 _LEAST_LUNG = 0.15
@@ -37,17 +37,17 @@ class Lungs:
     """Two lungs at network size."""
 
     probability: NDArray[np.float32]
-    """(h, w): the network's, but 0 on dropped pieces and 1 in filled holes."""
+    """(h, w): the network's, but 0 on dropped components and 1 in filled holes."""
     side: NDArray[np.float32]
     """(h, w): above 0 where the nearer lung is the right one, below where it is the left one."""
     threshold: float
-    pieces: int
+    components: int
     """Pieces that the network found before anything was dropped."""
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(h, w) both lungs."""
-        return self.probability > self.threshold
+        return self.probability >= self.threshold
 
     @property
     def small(self) -> NDArray[np.uint8]:
@@ -55,16 +55,16 @@ class Lungs:
         return _label(self.probability, self.side, self.threshold)
 
     def labels(self, frame: Frame) -> NDArray[np.uint8]:
-        """(H, W) at the size of the file: 0, `LEFT` or `RIGHT`."""
+        """(H, W) at the size of the file: 0, `RIGHT` or `LEFT`."""
         return _label(frame.restore(self.probability), frame.restore(self.side), self.threshold)
 
 
 def _label(
     probability: NDArray[np.float32], side: NDArray[np.float32], threshold: float
 ) -> NDArray[np.uint8]:
-    lung = probability > threshold
-    # True and False are 1 and 0: LEFT, and one more where the right lung is nearer.
-    return lung.view(np.uint8) + (lung & (side >= 0)).view(np.uint8)
+    lung = probability >= threshold
+    # True and False are 1 and 0: RIGHT, and one more where the left lung is nearer.
+    return lung.view(np.uint8) + (lung & (side < 0)).view(np.uint8)
 
 
 def find(probability: NDArray[np.float32], threshold: float) -> Lungs:
@@ -72,22 +72,22 @@ def find(probability: NDArray[np.float32], threshold: float) -> Lungs:
 
     Args:
         probability: (h, w) in [0, 1].
-        threshold: a pixel above it is lung.
+        threshold: a pixel of at least this is lung.
     """
-    found = (probability > threshold).astype(np.uint8)
-    count, pieces, statistics, centres = cv2.connectedComponentsWithStats(found, connectivity=8)
+    found = (probability >= threshold).astype(np.uint8)
+    count, components, statistics, centres = cv2.connectedComponentsWithStats(found, connectivity=8)
     areas = statistics[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
     noticed = int((areas >= COUNTED_COMPONENT_FRACTION * found.size).sum())
     if count == 1:
         return Lungs(probability, np.ones_like(probability), threshold, 0)
     kept = areas >= MIN_COMPONENT_FRACTION * areas.max()
-    cleaned = np.where(kept[pieces] | (pieces == 0), probability, np.float32(0))
-    cleaned[_holes(kept[pieces])] = 1
-    mask = cleaned > threshold
+    cleaned = np.where(kept[components] | (components == 0), probability, np.float32(0))
+    cleaned[_holes(kept[components])] = 1
+    mask = cleaned >= threshold
     side = _by_cut(mask) if _may_be_joined(areas[kept]) else None
     if side is None:
-        side = _by_pieces(pieces, np.flatnonzero(kept), areas, centres[:, 0])
+        side = _by_components(components, np.flatnonzero(kept), areas, centres[:, 0])
     return Lungs(cleaned, side, threshold, noticed)
 
 
@@ -140,20 +140,23 @@ def _by_cut(mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
     return np.clip(whole[:, None] - np.arange(mask.shape[1]), -1, 1).astype(np.float32)
 
 
-def _by_pieces(
-    pieces: NDArray[np.int32], kept: NDArray[np.int64], areas: NDArray[np.int32], columns: NDArray[np.float64]
+def _by_components(
+    components: NDArray[np.int32],
+    kept: NDArray[np.int64],
+    areas: NDArray[np.int32],
+    columns: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """Part the pieces at the widest gap between their centres; what is nearer to one lung belongs to it."""
+    """Part the components at the widest gap between their centres; what is nearer to one lung belongs to it."""
     order = kept[np.argsort(columns[kept])]
     gaps = np.diff(columns[order])
     first = order[: int(gaps.argmax()) + 1] if len(gaps) else order
     second = order[len(first) :]
     smaller, larger = sorted((areas[first].sum(), areas[second].sum()))
-    if not len(second) or gaps.max() < _APART * pieces.shape[1] or smaller < _LEAST_LUNG * larger:
+    if not len(second) or gaps.max() < _APART * components.shape[1] or smaller < _LEAST_LUNG * larger:
         middle = np.average(columns[kept], weights=areas[kept])
-        return np.full(pieces.shape, 1 if middle < (pieces.shape[1] - 1) / 2 else -1, np.float32)
+        return np.full(components.shape, 1 if middle < (components.shape[1] - 1) / 2 else -1, np.float32)
     to_right, to_left = (
-        cv2.distanceTransform((~np.isin(pieces, lung)).astype(np.uint8), cv2.DIST_L2, 5)
+        cv2.distanceTransform((~np.isin(components, lung)).astype(np.uint8), cv2.DIST_L2, 5)
         for lung in (first, second)
     )
     return np.asarray(np.clip(to_left - to_right, -1, 1), np.float32)

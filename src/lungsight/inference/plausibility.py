@@ -11,52 +11,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
+from lungsight.wording import Flag
 
-NO_LUNGS = "no lungs found"
-ONE_LUNG = "only one lung found"
-ASYMMETRIC = "one lung much smaller than the other"
-SMALL = "lungs implausibly small"
-LARGE = "lungs implausibly large"
-AT_EDGE = "lungs cut off by the image's edge"
-PIECES = "lungs in many pieces"
-UPSIDE_DOWN = "looks upside down"
-INVERTED = "grey levels look inverted"
+NO_LUNG_FRACTION = 0.01
+"""Below this share of the image there are no lungs."""
+SMALL_FRACTION, LARGE_FRACTION = 0.14, 0.67
+"""Lungs below or above these shares of the image are implausible."""
+ONE_LUNG_RATIO, ASYMMETRIC_RATIO = 0.15, 0.5
+"""Area of the smaller lung over that of the larger, below which there is one lung, or one is much smaller."""
+EDGE_FRACTION = 0.25
+"""Lungs that take more than this share of one edge of the image are cut off."""
+MAX_COMPONENTS = 3
+MIN_BASE_SPREAD = 1.0
+"""`base_spread` below this: upside down."""
+MAX_CONTRAST = 0.2
+"""`contrast` above this: grey levels inverted."""
 
-FLAGS = (NO_LUNGS, ONE_LUNG, ASYMMETRIC, SMALL, LARGE, AT_EDGE, PIECES, UPSIDE_DOWN, INVERTED)
 
-
-def check(lungs: Lungs, image: NDArray[np.float32] | None = None) -> tuple[str, ...]:
-    """Which of `FLAGS` hold.
+def check(lungs: Lungs, image: NDArray[np.float32] | None = None) -> tuple[Flag, ...]:
+    """Which flags hold.
 
     Args:
         lungs: as found.
-        image: (h, w) in [0, 1], where the lungs were found; None leaves `INVERTED` unasked.
+        image: (h, w) in [0, 1], where the lungs were found; None leaves `Flag.INVERTED` unasked.
     """
     labels = lungs.small
     size = labels.size
     areas = [int((labels == side).sum()) for side in (RIGHT, LEFT)]
-    if sum(areas) < 0.01 * size:
-        return (NO_LUNGS,)
+    if sum(areas) < NO_LUNG_FRACTION * size:
+        return (Flag.NO_LUNGS,)
     smaller, larger = sorted(areas)
-    flags = []
-    if smaller < 0.15 * larger:
-        flags.append(ONE_LUNG)
-    elif smaller < 0.5 * larger:
-        flags.append(ASYMMETRIC)
-    if sum(areas) < 0.14 * size:
-        flags.append(SMALL)
-    if sum(areas) > 0.67 * size:
-        flags.append(LARGE)
+    flags: list[Flag] = []
+    if smaller < ONE_LUNG_RATIO * larger:
+        flags.append(Flag.ONE_LUNG)
+    elif smaller < ASYMMETRIC_RATIO * larger:
+        flags.append(Flag.ASYMMETRIC)
+    if sum(areas) < SMALL_FRACTION * size:
+        flags.append(Flag.SMALL)
+    if sum(areas) > LARGE_FRACTION * size:
+        flags.append(Flag.LARGE)
     lung = labels > 0
-    if max(edge.mean() for edge in (lung[0], lung[-1], lung[:, 0], lung[:, -1])) > 0.25:
-        flags.append(AT_EDGE)
-    if lungs.pieces > 3:
-        flags.append(PIECES)
+    if max(edge.mean() for edge in (lung[0], lung[-1], lung[:, 0], lung[:, -1])) > EDGE_FRACTION:
+        flags.append(Flag.AT_EDGE)
+    if lungs.components > MAX_COMPONENTS:
+        flags.append(Flag.MANY_COMPONENTS)
     spread = base_spread(labels)
-    if spread is not None and spread < 1:
-        flags.append(UPSIDE_DOWN)
-    if image is not None and contrast(labels, image) > 0.2:
-        flags.append(INVERTED)
+    if spread is not None and spread < MIN_BASE_SPREAD:
+        flags.append(Flag.UPSIDE_DOWN)
+    if image is not None and contrast(labels, image) > MAX_CONTRAST:
+        flags.append(Flag.INVERTED)
     return tuple(flags)
 
 
@@ -85,16 +88,16 @@ def base_spread(labels: NDArray[np.uint8]) -> float | None:
     bases: list[float] = []
     for side in (RIGHT, LEFT):
         lung = (labels == side).astype(np.uint8)
-        # Only the largest piece: a speck far below would count as the base.
-        count, pieces, statistics, _ = cv2.connectedComponentsWithStats(lung, connectivity=8)
+        # Only the largest component: a speck far below would count as the base.
+        count, components, statistics, _ = cv2.connectedComponentsWithStats(lung, connectivity=8)
         if count == 1:
             return None
         largest = 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax())
         _, first, _, height, _ = statistics[largest]
         quarter = max(int(height) // 4, 1)
         end = first + height
-        apices.append(_centre(pieces[first : first + quarter] == largest))
-        bases.append(_centre(pieces[end - quarter : end] == largest))
+        apices.append(_centre(components[first : first + quarter] == largest))
+        bases.append(_centre(components[end - quarter : end] == largest))
     apart = apices[1] - apices[0]
     return (bases[1] - bases[0]) / apart if apart > 0 else None
 

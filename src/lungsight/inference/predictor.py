@@ -19,10 +19,11 @@ from lungsight.inference import lung_masks as lungs
 from lungsight.inference import plausibility
 from lungsight.inference import view_gate as gate
 from lungsight.inference.classifier import Diagnosis, decide, prepare
-from lungsight.inference.result import Failure, Result
+from lungsight.inference.result import Failure, NetworkId, Result
 from lungsight.inference.sessions import Session
 from lungsight.model import Bundle, load_bundle
 from lungsight.preprocess import Frame, resize_image, to_unit
+from lungsight.wording import Decision, Flag, Reason
 from lungsight.xray import XRay, read_xray
 
 Source = str | Path | bytes | NDArray[Any] | XRay
@@ -74,8 +75,9 @@ class Lungsight:
         Args:
             bundle: from `lungsight.model.load_bundle`.
             threads: for the networks and for decoding; all cores where None.
-            threshold: probability above which an X-ray is called COVID-19; the card's where None.
-            mask_threshold: probability above which a pixel is lung; the card's where None.
+            threshold: probability from which an X-ray is called COVID-19; the card's where None.
+            mask_threshold: probability from which a pixel is lung in the mask; the card's where None. The score always
+                rests on the card's.
 
         Raises:
             ConfigError: a threshold outside (0, 1), or fewer than one thread.
@@ -89,6 +91,7 @@ class Lungsight:
         self.threads = threads
         self.threshold = threshold
         self.mask_threshold = bundle.lungs.card.threshold if mask_threshold is None else mask_threshold
+        self.networks = tuple(map(NetworkId.of, bundle.models))
         self._shared = _Networks.of(bundle, threads)
         # Of many X-rays each core takes its own: cores that share one operation wait for each other.
         self._per_core = self._shared if threads == 1 else _Networks.of(bundle, 1)
@@ -194,7 +197,9 @@ class Lungsight:
         start = time.perf_counter()
         small = _batch([item.small for item in items], networks.lungs.card.input.channels)
         maps_checked = self._check_output(networks.lungs.run(small)["probability"], items)
-        found = [lungs.find(probability, self.mask_threshold) for probability in maps_checked]
+        # Score, gate and flags rest on the network's own threshold, whatever mask is asked for.
+        own = self.bundle.lungs.card.threshold
+        found = [lungs.find(probability, own) for probability in maps_checked]
         flags = [plausibility.check(one, item.small) for item, one in zip(items, found, strict=True)]
         gates = self._judge(items, flags, networks.gate)
         diagnoses = self._diagnose(items, found, gates, networks.diagnosis)
@@ -205,19 +210,33 @@ class Lungsight:
         ):
             start = time.perf_counter()
             frame = Frame.whole(item.xray.shape, self.bundle.lungs.card.input.size)
-            labels = one.labels(frame)
+            asked = one if self.mask_threshold == own else lungs.find(probability, self.mask_threshold)
+            labels = asked.labels(frame)
             seconds = item.seconds + shared + time.perf_counter() - start
-            results.append(Result(item.xray, labels, gated, diagnosis, flagged, probability, frame, seconds))
+            results.append(
+                Result(
+                    item.xray,
+                    labels,
+                    gated,
+                    diagnosis,
+                    flagged,
+                    probability,
+                    frame,
+                    seconds,
+                    networks=self.networks,
+                )
+            )
         return results
 
     def _check_output(self, maps: NDArray[np.float32], items: Sequence[_Item]) -> NDArray[np.float32]:
         wanted = (len(items), 1, *self.bundle.lungs.card.input.size)
         if maps.shape != wanted:
             raise self._shared.lungs.broken(f"answers with the shape {maps.shape} instead of {wanted}")
-        return maps[:, 0]
+        # Where the network gives no number there is no lung.
+        return np.nan_to_num(maps[:, 0], nan=0.0, posinf=0.0, neginf=0.0)
 
     def _judge(
-        self, items: Sequence[_Item], flags: Sequence[tuple[str, ...]], network: Session | None
+        self, items: Sequence[_Item], flags: Sequence[tuple[Flag, ...]], network: Session | None
     ) -> list[gate.Gate]:
         card = network.card if network else None
         answers: Sequence[NDArray[np.float32] | None] = [None] * len(items)
@@ -237,9 +256,9 @@ class Lungsight:
         network: Session | None,
     ) -> list[Diagnosis]:
         if network is None:
-            return [Diagnosis("not scored", reason="no diagnosis network was loaded")] * len(items)
+            return [Diagnosis(Decision.NOT_SCORED, reasons=(Reason.NO_NETWORK,))] * len(items)
         card = network.card
-        answers = [Diagnosis("not scored", reason=one.reason) for one in gates]
+        answers = [Diagnosis(Decision.NOT_SCORED, reasons=one.reasons) for one in gates]
         inputs: list[NDArray[np.float32]] = []
         scored: list[int] = []
         for index, (item, one, gated) in enumerate(zip(items, found, gates, strict=True)):
@@ -271,8 +290,9 @@ def load_model(
     Args:
         path: folder with `NAME.onnx` and `NAME.json` for lungs and, if wanted, diagnosis and gate.
         threads: for the networks and for decoding; all cores where None.
-        threshold: probability above which an X-ray is called COVID-19; the card's where None.
-        mask_threshold: probability above which a pixel is lung; the card's where None.
+        threshold: probability from which an X-ray is called COVID-19; the card's where None.
+        mask_threshold: probability from which a pixel is lung in the mask; the card's where None. The score always
+            rests on the card's.
 
     Raises:
         ModelError: there is no usable lung network, or a file is not what its card says.

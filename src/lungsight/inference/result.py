@@ -1,7 +1,12 @@
-"""What is known about one X-ray after prediction."""
+"""What is known about one X-ray after prediction: `Result` with its pixels, `ResultRecord` without them.
+
+`ResultRecord` is the one shape of an answer: the row of the tables, the JSON, the answer of the API, the page and the
+contact sheet are made from it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,12 +14,104 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.errors import LungsightError
+from lungsight.errors import LungsightError, PassedOverError, RefusedError
 from lungsight.inference.classifier import Diagnosis
 from lungsight.inference.lung_masks import LEFT, RIGHT
 from lungsight.inference.view_gate import Gate
+from lungsight.model import Model
 from lungsight.preprocess import Frame
+from lungsight.records import Record, plain
+from lungsight.wording import Decision, Flag, GateAnswer, LungConvention, LungLabels, Reason, Status
 from lungsight.xray import XRay
+
+TABLE_VERSION = 2
+"""Version of `ResultRecord`; changes whenever a field is taken away, renamed or given another meaning."""
+
+
+class NetworkId(Record, frozen=True):
+    """Which network answered."""
+
+    task: str
+    name: str
+    version: str
+    sha256: str
+    """Of its weights, 64 hex digits."""
+
+    @classmethod
+    def of(cls, model: Model) -> NetworkId:
+        """Of a loaded network."""
+        return cls(model.card.task, model.card.name, model.card.version, model.card.sha256)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}:{self.sha256[:12]}"
+
+
+class ResultRecord(Record, frozen=True, kw_only=True):
+    """One answer without its pixels. The fields are the columns of the table, in their order.
+
+    None, an empty text or an empty list where a thing is not known or does not apply. Codes are those of `wording`.
+    Sides are the patient's; the right lung lies on the left of the image.
+    """
+
+    input: str
+    """Path, address or name of the X-ray."""
+    status: Status
+    error: str = ""
+    """Code of what went wrong, where something did."""
+    message: str = ""
+    """The same in plain words."""
+    decision: Decision = Decision.NOT_SCORED
+    probability: float | None = None
+    """Calibrated probability of COVID-19, [0, 1]."""
+    low: float | None = None
+    """Ends of the 95 % interval of `probability`, from the uncertainty of the calibration alone."""
+    high: float | None = None
+    gate: GateAnswer | None = None
+    gate_score: float | None = None
+    """The gate network's probability of 'frontal', [0, 1]."""
+    reasons: tuple[Reason, ...] = ()
+    """Why it is not scored."""
+    flags: tuple[Flag, ...] = ()
+    """What is implausible about the lungs."""
+    notes: tuple[str, ...] = ()
+    """What was done to the grey values, and what is unusual in the file."""
+    right_lung_px: int | None = None
+    """Area of the lung in the mask that was asked for, in pixels of the file."""
+    left_lung_px: int | None = None
+    right_lung_mm2: float | None = None
+    """The same in mm², where the file says how large a pixel is; `spacing_kind` says where."""
+    left_lung_mm2: float | None = None
+    convention: LungConvention | None = None
+    """What counts as lung in the mask."""
+    lung_labels: LungLabels | None = None
+    """Which number stands for which lung in label maps."""
+    width: int | None = None
+    height: int | None = None
+    format: str = ""
+    bits: int | None = None
+    """Of a grey value in the file."""
+    view: str = ""
+    """Projection by the header: 'PA', 'AP', 'LL' ...; empty where it does not say."""
+    modality: str = ""
+    spacing_row_mm: float | None = None
+    """Distance of two rows, and of two columns, in mm."""
+    spacing_column_mm: float | None = None
+    spacing_kind: str = ""
+    """Where that distance holds: in the patient or at the detector."""
+    study_uid: str = ""
+    series_uid: str = ""
+    sop_uid: str = ""
+    mask: str = ""
+    """File of the mask, and of the overlay, below the folder of results."""
+    overlay: str = ""
+    seconds: float | None = None
+    """From the file to the result; in a batch the networks' part is shared out evenly."""
+    sha256: str = ""
+    """Of the file, where it was asked for."""
+    networks: tuple[str, ...] = ()
+    """NAME@VERSION:HASH of each network that had a say."""
+    table: int = TABLE_VERSION
+    """Version of this record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,28 +121,37 @@ class Result:
     Example:
         >>> result = model("chest.png")                          # doctest: +SKIP
         >>> result.decision, result.probability, result.flags    # doctest: +SKIP
-        ('uncertain', 0.41, ())
+        (<Decision.UNCERTAIN: 'uncertain'>, 0.41, ())
     """
 
     xray: XRay
     """As read: pixels, spacing, notes."""
     labels: NDArray[np.uint8]
-    """(H, W): 0, 1 the patient's left lung (on the right side of the image), 2 the right lung."""
+    """(H, W): 0, 1 the patient's right lung (on the left side of the image), 2 the left lung, as lungmask has them."""
     gate: Gate
     diagnosis: Diagnosis
-    flags: tuple[str, ...]
-    """What is implausible about the lungs; see `lungsight.inference.plausibility.FLAGS`."""
+    flags: tuple[Flag, ...]
+    """What is implausible about the lungs."""
     network_map: NDArray[np.float32] = field(repr=False)
     """(h, w) lung probability at network size, as the network gave it."""
     frame: Frame = field(repr=False)
     """Geometry between the file and the network."""
     seconds: float = 0.0
     """Time from file to result; in a batch the networks' part is shared out evenly."""
+    networks: tuple[NetworkId, ...] = ()
+    """Which networks answered."""
+    convention: LungConvention = LungConvention.FULL
+    """What counts as lung in the mask."""
 
     @property
     def name(self) -> str:
         """What the X-ray is called: its path, if it has one."""
         return self.xray.name
+
+    @property
+    def status(self) -> Status:
+        """`OK`, or `REFUSED` where it is no upright frontal chest X-ray."""
+        return Status.OK if self.gate.frontal else Status.REFUSED
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -68,9 +174,14 @@ class Result:
         return self.diagnosis.interval
 
     @property
-    def decision(self) -> str:
-        """'covid', 'not covid', 'uncertain' or 'not scored'."""
+    def decision(self) -> Decision:
+        """'covid', 'not_covid', 'uncertain' or 'not_scored'."""
         return self.diagnosis.decision
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why it is not scored."""
+        return tuple(dict.fromkeys((*self.gate.reasons, *self.diagnosis.reasons)))
 
     @cached_property
     def areas(self) -> tuple[int, int]:
@@ -85,54 +196,86 @@ class Result:
         pixel = self.xray.spacing[0] * self.xray.spacing[1]
         return self.areas[0] * pixel, self.areas[1] * pixel
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the pixels, as plain values: one row of the table. None where nothing is known."""
+    @property
+    def record(self) -> ResultRecord:
+        """Everything but the pixels."""
         height, width = self.xray.shape
         low, high = self.interval or (None, None)
         right_mm2, left_mm2 = self.areas_mm2 or (None, None)
-        return {
-            "input": self.name,
-            "status": "ok",
-            "error": "",
-            "probability": self.probability,
-            "low": low,
-            "high": high,
-            "decision": self.decision,
-            "gate": "frontal" if self.gate.frontal else "not frontal",
-            "gate_score": self.gate.score,
-            "reason": self.diagnosis.reason,
-            "flags": list(self.flags),
-            "right_lung_px": self.areas[0],
-            "left_lung_px": self.areas[1],
-            "right_lung_mm2": right_mm2,
-            "left_lung_mm2": left_mm2,
-            "width": width,
-            "height": height,
-            "format": self.xray.format,
-            "view": self.xray.view,
-            "notes": list(self.xray.notes),
-            "seconds": round(self.seconds, 4),
-        }
+        row_mm, column_mm = self.xray.spacing or (None, None)
+        return ResultRecord(
+            input=self.name,
+            status=self.status,
+            decision=self.decision,
+            probability=self.probability,
+            low=low,
+            high=high,
+            gate=self.gate.answer,
+            gate_score=self.gate.score,
+            reasons=self.reasons,
+            flags=self.flags,
+            notes=self.xray.notes,
+            right_lung_px=self.areas[0],
+            left_lung_px=self.areas[1],
+            right_lung_mm2=right_mm2,
+            left_lung_mm2=left_mm2,
+            convention=self.convention,
+            lung_labels=LungLabels.RIGHT1_LEFT2,
+            width=width,
+            height=height,
+            format=self.xray.format,
+            bits=self.xray.bits,
+            view=self.xray.view,
+            spacing_row_mm=row_mm,
+            spacing_column_mm=column_mm,
+            seconds=round(self.seconds, 4),
+            networks=_names(self.networks),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """`record` as plain values: text, numbers, lists and None."""
+        return _plain(self.record)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An X-ray that could not be read."""
+    """An X-ray for which there is no result: it could not be read, was refused, or is no image."""
 
     name: str
     error: LungsightError
     seconds: float = 0.0
 
     @property
+    def status(self) -> Status:
+        """`FAILED`; `REFUSED` or `PASSED_OVER` where nothing went wrong."""
+        if isinstance(self.error, RefusedError):
+            return Status.REFUSED
+        return Status.PASSED_OVER if isinstance(self.error, PassedOverError) else Status.FAILED
+
+    @property
     def reason(self) -> str:
         """What is wrong and what to do, without the name."""
         return f"{self.error.message}. {self.error.hint}" if self.error.hint else self.error.message
 
+    @property
+    def record(self) -> ResultRecord:
+        """As `Result.record`, with what is known."""
+        return ResultRecord(
+            input=self.name,
+            status=self.status,
+            error=self.error.code,
+            message=self.reason,
+            seconds=round(self.seconds, 4),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As `Result.to_dict`, with what is known."""
-        return {
-            "input": self.name,
-            "status": "failed",
-            "error": self.reason,
-            "seconds": round(self.seconds, 4),
-        }
+        return _plain(self.record)
+
+
+def _plain(record: ResultRecord) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in plain(record).items()}
+
+
+def _names(networks: Sequence[NetworkId]) -> tuple[str, ...]:
+    return tuple(map(str, networks))

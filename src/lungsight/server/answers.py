@@ -19,6 +19,7 @@ from lungsight.inference import lung_masks as lungs
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 from lungsight.preprocess import resample, to_uint8
 from lungsight.server.problems import Problem
+from lungsight.wording import say, say_all
 from lungsight.writers.dicom_seg import encode_dicom_seg
 from lungsight.writers.images import encode_picture, overlay
 
@@ -54,7 +55,7 @@ class ResponseOptions:
     mask_threshold: float | None = None
     """For masks alone; the score rests on the network's own."""
     labels: bool = False
-    """Mask pictures with 1 for the left and 2 for the right lung."""
+    """Mask pictures with 1 for the right and 2 for the left lung."""
 
 
 def choose_form(accept: str) -> Form:
@@ -128,13 +129,13 @@ def _json(
         "decision": result.decision,
         "probability": result.probability,
         "interval": result.interval,
-        "reason": result.diagnosis.reason,
+        "reason": say_all(result.reasons),
         "gate": {
             "frontal": result.gate.frontal,
             "score": result.gate.score,
-            "reasons": result.gate.reasons,
+            "reasons": [say(code) for code in result.gate.reasons],
         },
-        "flags": result.flags,
+        "flags": [say(code) for code in result.flags],
         "notes": result.xray.notes,
         "lungs": {
             side: {"pixels": int(counts[label]), "mm2": mm2 and float(counts[label] * mm2)}

@@ -107,7 +107,7 @@ class Prediction(_Exact):
 
     index: int = Field(description="Place of the file in the request, from 0.")
     status: Literal["ok"]
-    decision: Literal["covid", "not covid", "uncertain", "not scored"]
+    decision: Literal["covid", "not_covid", "uncertain", "not_scored"]
     probability: float | None = Field(description="Calibrated; None where not scored.")
     interval: tuple[float, float] | None = Field(description="95 %, of the calibration alone.")
     reason: str = Field(description="Why not scored.")

@@ -55,7 +55,7 @@ class Telemetry:
         log.info("%s %s %d in %.3f s, request %s", method, route, status, seconds, mark)
 
     def xray(self, outcome: str, size: int) -> None:
-        """One file of `size` bytes: 'covid', 'not covid', 'uncertain', 'not scored', 'failed'."""
+        """One file of `size` bytes: 'covid', 'not_covid', 'uncertain', 'not_scored', 'failed'."""
         self._xrays.labels(outcome).inc()
         self._bytes.inc(size)
 

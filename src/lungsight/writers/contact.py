@@ -13,11 +13,13 @@ import numpy as np
 from PIL import Image
 
 from lungsight.files import atomic_write
+from lungsight.inference.result import ResultRecord
+from lungsight.wording import GateAnswer, Status, words
 from lungsight.writers.contact_page import HEAD, SCRIPT
 from lungsight.writers.images import thumbnail
-from lungsight.writers.results import ResultRow, read_results
+from lungsight.writers.results import printable, read_results
 
-Entry = tuple[ResultRow, bytes | None]
+Entry = tuple[ResultRecord, bytes | None]
 """A row, and its thumbnail as JPEG where there is one."""
 
 
@@ -37,6 +39,7 @@ def write_contact_sheet(path: str | Path, entries: Iterable[Entry], *, title: st
     """
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(HEAD.replace("{title}", html.escape(title)))
+        file.write(f"<script type=application/json id=words>{_json(words())}</script>\n")
         for row, picture in entries:
             file.write(f"<script type=application/json class=entry>{_json(_entry(row, picture))}</script>\n")
         file.write(SCRIPT)
@@ -72,20 +75,27 @@ def _thumbnail(path: Path, side: int) -> bytes | None:
     return thumbnail(np.asarray(picture.convert("RGB")), side)
 
 
-def _entry(row: ResultRow, picture: bytes | None) -> dict[str, Any]:
+def _entry(row: ResultRecord, picture: bytes | None) -> dict[str, Any]:
     return {
-        "name": row.input,
+        "name": printable(row.input),
         "status": row.status,
-        "error": row.error,
+        "error": row.message,
         "p": row.probability,
         "low": row.low,
         "high": row.high,
         "decision": row.decision,
-        "gate": row.gate,
-        "flags": list(row.flags),
+        "reasons": list(row.reasons),
+        "flags": sorted(set(map(str, row.flags)) - set(map(str, row.reasons))),
+        "concern": _concern(row),
         "link": PurePath(row.overlay or row.mask).as_posix() if row.overlay or row.mask else "",
         "picture": base64.b64encode(picture).decode() if picture else "",
     }
+
+
+def _concern(row: ResultRecord) -> int:
+    """How much a person should look at it first."""
+    failed, refused = row.status is Status.FAILED, row.gate is GateAnswer.NOT_FRONTAL
+    return 4 * failed + 2 * (refused or row.status is Status.REFUSED) + bool(row.flags)
 
 
 def _json(value: Any) -> str:

@@ -53,10 +53,11 @@ right.</p>
 </select></label>
 <label>Show <select id="show">
 <option value="all">All</option>
-<option value="flagged">Flagged, not frontal or failed</option>
+<option value="flagged">Flagged, refused or failed</option>
 <option value="covid">Covid</option>
-<option value="not covid">Not covid</option>
+<option value="not_covid">Not covid</option>
 <option value="uncertain">Uncertain</option>
+<option value="refused">Refused</option>
 <option value="failed">Failed</option>
 </select></label>
 <label>Name contains <input id="search" type="search" autocomplete="off"></label>
@@ -71,13 +72,14 @@ SCRIPT = """<script>
 "use strict";
 const PAGE = 120;
 const byId = (id) => document.getElementById(id);
+// Entries hold codes; their English comes from lungsight/wording.py.
+const words = JSON.parse(byId("words").textContent);
+const say = (kind, codes) => codes.map((code) => words[kind][code] || code).join("; ");
 // Thumbnails stay in their elements as text until they are shown.
 const entries = Array.from(document.querySelectorAll("script.entry"), (element) => {
   const entry = JSON.parse(element.textContent);
   delete entry.picture;
   entry.element = element;
-  entry.concern = (entry.status === "failed" ? 4 : 0) + (entry.gate === "not frontal" ? 2 : 0)
-    + (entry.flags.length ? 1 : 0);
   return entry;
 });
 const byName = (a, b) => a.name.localeCompare(b.name, undefined, {numeric: true});
@@ -114,15 +116,15 @@ function card(entry) {
   line(item, entry.name.split(/[\\/]/).slice(-2).join("/"));
   item.title = entry.name;
   line(item, entry.error, "warn");
-  if (entry.gate === "not frontal") line(item, "not a frontal chest X-ray", "warn");
+  if (entry.status === "refused") line(item, "refused: " + say("reason", entry.reasons), "warn");
   if (entry.p !== null) {
     const range = entry.low !== null && entry.high !== null
       ? ` (${entry.low.toFixed(2)} to ${entry.high.toFixed(2)})` : "";
-    line(item, `${entry.decision}, ${entry.p.toFixed(2)}${range}`);
-  } else {
-    line(item, entry.decision, "soft");
+    line(item, `${say("decision", [entry.decision])}, ${entry.p.toFixed(2)}${range}`);
+  } else if (entry.status === "ok") {
+    line(item, say("decision", [entry.decision]) + ": " + say("reason", entry.reasons), "soft");
   }
-  line(item, entry.flags.join("; "), "warn");
+  line(item, say("flag", entry.flags), "warn");
   return item;
 }
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from lungsight import __version__
 from lungsight.errors import InputError, require
 from lungsight.files import write_bytes
-from lungsight.writers.images import LEFT, RIGHT
+from lungsight.inference.lung_masks import LEFT, RIGHT
 
-SIDES = {LEFT: ("Left lung", "7771000", "Left"), RIGHT: ("Right lung", "24028007", "Right")}
+SIDES = {RIGHT: ("Right lung", "24028007", "Right"), LEFT: ("Left lung", "7771000", "Left")}
 """Label, SNOMED CT code and meaning of the side."""
 
 CARRIED = frozenset(
@@ -55,7 +55,7 @@ def encode_dicom_seg(
 
     Args:
         source: the X-ray, a DICOM file or its bytes.
-        labels: (H, W) of the source's size: 0, 1 for the patient's left and 2 for the right lung.
+        labels: (H, W) of the source's size: 0, 1 for the patient's right and 2 for the left lung.
         algorithm: name of the network, for the record.
         anonymous: carry over nothing but the UIDs by which a SEG finds its image and study.
 

@@ -11,20 +11,18 @@ from numpy.typing import NDArray
 
 from lungsight.errors import OutputError
 from lungsight.files import write_bytes
+from lungsight.inference.lung_masks import LEFT, RIGHT
 from lungsight.preprocess import Gray, resample, to_uint8
-
-LEFT, RIGHT = 1, 2
-"""Values of the patient's left and right lung in a label map; 0 is neither."""
 
 COLOURS = {LEFT: (230, 159, 0), RIGHT: (86, 180, 233)}
 """RGB orange and sky blue, told apart under every common colour blindness (Okabe and Ito, 2008)."""
 
 Labels = NDArray[np.bool_] | NDArray[np.uint8]
-"""(H, W): a mask, or a label map of 0, `LEFT` and `RIGHT`."""
+"""(H, W): a mask, or a label map of 0, `RIGHT` (1) and `LEFT` (2)."""
 
 
 def write_mask(path: str | Path, mask: Labels) -> None:
-    """Write a mask as a 1-channel 8-bit PNG of 0 and 255, or a label map as one of 0, 1 (left) and 2 (right).
+    """Write a mask as a 1-channel 8-bit PNG of 0 and 255, or a label map as one of 0, 1 (right) and 2 (left).
 
     Raises:
         OutputError: it cannot be written.
@@ -55,7 +53,7 @@ def overlay(
         raise ValueError(f"mask {mask.shape} and pixels {pixels.shape} differ in size")
     canvas = cv2.cvtColor(to_uint8(pixels), cv2.COLOR_GRAY2RGB)
     width = max(1, round(max(pixels.shape) / 300)) if thickness is None else thickness
-    regions = {RIGHT: mask} if mask.dtype == np.bool_ else {side: mask == side for side in (LEFT, RIGHT)}
+    regions = {RIGHT: mask} if mask.dtype == np.bool_ else {side: mask == side for side in (RIGHT, LEFT)}
     for side, region in regions.items():
         if not region.any():
             continue

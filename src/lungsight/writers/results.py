@@ -1,55 +1,32 @@
-"""The table of results, one row an input."""
+"""The table of results, one row an input: the fields of `ResultRecord` are its columns."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from lungsight.errors import OutputError
 from lungsight.files import atomic_write
+from lungsight.inference.result import ResultRecord
+from lungsight.records import to_json
+from lungsight.wording import Status
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins with one of these is run by spreadsheets."""
 
-
-@dataclass(frozen=True, slots=True)
-class ResultRow:
-    """What is known about one input. Empty or None where it does not apply; the fields are the columns."""
-
-    input: str
-    status: str
-    """'ok' or 'failed'."""
-    error: str = ""
-    probability: float | None = None
-    """Calibrated, [0, 1], with the ends of its interval."""
-    low: float | None = None
-    high: float | None = None
-    decision: str = ""
-    """'covid', 'not covid', 'uncertain' or ''."""
-    gate: str = ""
-    """'frontal' or 'not frontal'."""
-    gate_score: float | None = None
-    flags: tuple[str, ...] = ()
-    right_lung_px: int | None = None
-    left_lung_px: int | None = None
-    right_lung_mm2: float | None = None
-    left_lung_mm2: float | None = None
-    width: int | None = None
-    height: int | None = None
-    mask: str = ""
-    overlay: str = ""
-    seconds: float | None = None
-
-
-COLUMNS = tuple(field.name for field in fields(ResultRow))
-INTEGERS = frozenset({"right_lung_px", "left_lung_px", "width", "height"})
-TEXTS = frozenset({"input", "status", "error", "decision", "gate", "mask", "overlay"})
+COLUMNS = ResultRecord.__struct_fields__
+DONE = frozenset({Status.OK, Status.REFUSED, Status.PASSED_OVER})
+"""What an earlier run need not be asked again; a failed input is tried again."""
 
 
 class ResultsTable:
@@ -61,19 +38,22 @@ class ResultsTable:
     Args:
         path: the CSV file.
         resume: go on with what is there; otherwise it is begun anew.
+        keep: asked of every row that an earlier run left as done; those for which it says no are done again.
 
     Raises:
         OutputError: it cannot be written, or what is there is another kind of table.
     """
 
-    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, resume: bool = False, keep: Callable[[ResultRecord], bool] | None = None
+    ) -> None:
         self.path = Path(path)
         self.done: set[str] = set()
-        """Inputs with the status 'ok' that an earlier run left. Failed ones are tried again."""
+        """Inputs that an earlier run left as done. Failed ones are tried again."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if resume and self.path.exists() and self.path.stat().st_size:
-                self._keep_the_done()
+                self._keep_the_done(keep)
                 self._file = self.path.open("a", encoding="utf-8", newline="")
             else:
                 self._file = self.path.open("w", encoding="utf-8", newline="")
@@ -96,31 +76,31 @@ class ResultsTable:
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
-    def append(self, row: ResultRow) -> None:
+    def append(self, row: ResultRecord) -> None:
         """Write one row through to the operating system; raises OutputError."""
         try:
-            self._write([_to_cell(getattr(row, column)) for column in COLUMNS])
+            self._write(to_cells(row))
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
-    def _write(self, cells: Any) -> None:
+    def _write(self, cells: Iterable[str]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(cells)
         self._file.write(line.getvalue())
         self._file.flush()
 
-    def _keep_the_done(self) -> None:
+    def _keep_the_done(self, keep: Callable[[ResultRecord], bool] | None) -> None:
         """Drop failed rows and a last line that was cut in the middle of writing."""
         with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for row in read_results(self.path):
-                if row.status == "ok" and row.input not in self.done:
+                if row.status in DONE and row.input not in self.done and (keep is None or keep(row)):
                     self.done.add(row.input)
-                    writer.writerow([_to_cell(getattr(row, column)) for column in COLUMNS])
+                    writer.writerow(to_cells(row))
 
 
-def read_results(path: str | Path) -> Iterator[ResultRow]:
+def read_results(path: str | Path) -> Iterator[ResultRecord]:
     """Rows of a `results.csv`, one at a time; a last line that was cut short is left out.
 
     Raises:
@@ -129,39 +109,51 @@ def read_results(path: str | Path) -> Iterator[ResultRow]:
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             reader = csv.reader(_whole_lines(file))
-            header = next(reader, None)
-            if header != list(COLUMNS):
+            if next(reader, None) != list(COLUMNS):
                 raise OutputError(
                     "is not a table of results of this version",
+                    code="other_table",
                     where=path,
-                    hint="Choose another folder, or run without resuming to begin anew",
+                    hint="Choose another folder, or pass --overwrite to begin again",
                 )
             for cells in reader:
                 if len(cells) == len(COLUMNS):
-                    yield _to_row(dict(zip(COLUMNS, cells, strict=True)))
+                    yield from_cells(cells)
     except OSError as error:
         raise _unwritable(Path(path), error) from error
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise OutputError(
-            f"is damaged ({error})", where=path, hint="Run without resuming to begin anew"
+            "is damaged",
+            code="damaged_table",
+            where=path,
+            hint="Pass --overwrite to begin again",
+            detail=str(error),
         ) from error
 
 
-def write_results_json(path: str | Path, table: str | Path) -> None:
-    """Write the rows of `table` (a `results.csv`) as a JSON list of objects, without holding them all.
+def write_results_json(path: str | Path, rows: Iterable[ResultRecord]) -> None:
+    """Write rows as a JSON list of objects, as they come, without holding them all.
 
     Raises:
-        OutputError: it cannot be read or written.
+        OutputError: it cannot be written.
     """
-    import json
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        separator = b"[\n  "
+        for row in rows:
+            file.write(separator + to_json(_speakable(row), indent=0))
+            separator = b",\n  "
+        file.write(b"[]\n" if separator == b"[\n  " else b"\n]\n")
 
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        separator = "[\n"
-        for row in read_results(table):
-            record = {column: getattr(row, column) for column in COLUMNS}
-            file.write(f"{separator}  {json.dumps(record, ensure_ascii=False, allow_nan=False)}")
-            separator = ",\n"
-        file.write("[]\n" if separator == "[\n" else "\n]\n")
+
+def to_cells(row: ResultRecord) -> list[str]:
+    """A row as the cells of a CSV file."""
+    return [_to_cell(getattr(row, column)) for column in COLUMNS]
+
+
+def from_cells(cells: Iterable[str]) -> ResultRecord:
+    """The inverse of `to_cells`; raises ValueError where a cell is not what its column holds."""
+    values = zip(COLUMNS, cells, strict=True)
+    return ResultRecord(**{column: _READERS[column](_bare(cell)) for column, cell in values})
 
 
 def _whole_lines(file: Any) -> Iterator[str]:
@@ -173,35 +165,48 @@ def _to_cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, tuple):
-        value = ";".join(flag.replace(";", ",") for flag in value)
+        value = ";".join(str(item).replace(";", ",") for item in value)
     if isinstance(value, float):
         return "" if not math.isfinite(value) else f"{value:.6g}" if abs(value) < 1e5 else f"{value:.1f}"
-    text = str(value) if not isinstance(value, str) else _printable(value)
+    text = str(value) if not isinstance(value, str) else printable(value)
     return f"'{text}" if isinstance(value, str) and text.startswith((*FORMULA, "'")) else text
 
 
-def _printable(text: str) -> str:
+def _bare(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") else cell
+
+
+def printable(text: str) -> str:
     """File names may hold bytes that are not UTF-8; they are shown as \\xNN."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _to_row(cells: dict[str, str]) -> ResultRow:
-    values: dict[str, Any] = {}
-    for column, cell in cells.items():
-        cell = cell[1:] if cell.startswith("'") else cell
-        if column in TEXTS:
-            values[column] = cell
-        elif column == "flags":
-            values[column] = tuple(filter(None, cell.split(";")))
-        elif not cell:
-            values[column] = None
-        else:
-            values[column] = int(cell) if column in INTEGERS else float(cell)
-    return ResultRow(**values)
+def _speakable(row: ResultRecord) -> ResultRecord:
+    changes = {name: printable(getattr(row, name)) for name in ("input", "message", "mask", "overlay")}
+    return msgspec.structs.replace(row, **changes)
+
+
+def _reader(hint: Any) -> Callable[[str], Any]:
+    """From the text of a cell to a value of the field's type."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        item = parts[0]
+        return lambda text: tuple(map(item, filter(None, text.split(";"))))
+    if isinstance(hint, types.UnionType):
+        (kind,) = (part for part in parts if part is not types.NoneType)
+        return lambda text: kind(text) if text else None
+    if isinstance(hint, type) and issubclass(hint, StrEnum | str | int | float):
+        return hint
+    raise TypeError(f"a table has no cell for {hint}")
+
+
+_READERS = {
+    name: _reader(hint) for name, hint in typing.get_type_hints(ResultRecord).items() if name in COLUMNS
+}
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
-    reason = (error.strerror or str(error)).lower()
+    reason = (error.strerror or "of an error of the system").lower()
     return OutputError(
         f"cannot be written: {reason}", where=path, hint="Free some space or choose another folder"
     )

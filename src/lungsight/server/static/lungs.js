@@ -1,7 +1,7 @@
 // From a probability map to two lungs at any threshold, by the rules of lungsight.inference.lungs.
 
-export const LEFT = 1;
-export const RIGHT = 2;
+export const RIGHT = 1;
+export const LEFT = 2;
 const MATTERS = 0.05;
 const FILLED = 0.05;
 

@@ -17,7 +17,7 @@ const VERDICTS = {
     "More like the COVID-19 X-rays",
     "among the pictures that the network learned from. That is a likeness, not a finding.",
   ],
-  "not covid": [
+  not_covid: [
     "More like the X-rays without COVID-19",
     "among the pictures that the network learned from. It rules nothing out.",
   ],
@@ -68,7 +68,7 @@ function line(prediction, zone) {
 }
 
 function score(prediction, about) {
-  if (prediction.decision === "not scored") {
+  if (prediction.decision === "not_scored") {
     return [
       make("p", { class: "verdict", id: "verdict" }, "Not scored"),
       make("p", {}, sentence(prediction.reason || "no reason was given")),
@@ -145,7 +145,7 @@ export function report(prediction, about, parts) {
 /** What the heat map says, in words. */
 export function heatWords(prediction) {
   if (!prediction.evidence) {
-    return [prediction.decision === "not scored" ? "There is no score to explain." : "This network gives no map of what moved its score."];
+    return [prediction.decision === "not_scored" ? "There is no score to explain." : "This network gives no map of what moved its score."];
   }
   const { share_inside_lungs: share } = prediction.evidence;
   return [
@@ -157,7 +157,7 @@ export function heatWords(prediction) {
 
 /** The few words for the list. */
 export function brief(prediction) {
-  const words = { covid: "more like COVID-19", "not covid": "more like without", uncertain: "cannot tell", "not scored": "not scored" };
+  const words = { covid: "more like COVID-19", not_covid: "more like without", uncertain: "cannot tell", not_scored: "not scored" };
   const warnings = new Set([...prediction.gate.reasons, ...prediction.flags]).size;
   return words[prediction.decision] + (warnings ? `, ${warnings} warning${warnings > 1 ? "s" : ""}` : "");
 }
