@@ -23,7 +23,7 @@ from lungsight.inference.result import Failure, NetworkId, Result
 from lungsight.inference.sessions import Session
 from lungsight.model import Bundle, load_bundle
 from lungsight.preprocess import Frame, resize_image, to_unit
-from lungsight.wording import Decision, Flag, Reason
+from lungsight.wording import Decision, Flag, LungConvention, Reason
 from lungsight.xray import XRay, read_xray
 
 Source = str | Path | bytes | NDArray[Any] | XRay
@@ -224,6 +224,7 @@ class Lungsight:
                     frame,
                     seconds,
                     networks=self.networks,
+                    convention=LungConvention(self.bundle.lungs.card.convention or "full"),
                 )
             )
         return results
