@@ -35,6 +35,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     except OSError as error:
+        if (file := _file_in_the_way(target.parent)) is not None:
+            raise OutputError(
+                "cannot be written: a file stands where a folder is needed",
+                code="not_a_folder",
+                where=file,
+                hint="Choose another folder",
+            ) from error
         reason = error.strerror or str(error)
         raise OutputError(
             f"cannot be written: {reason.lower()}",
@@ -44,6 +51,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _file_in_the_way(folder: Path) -> Path | None:
+    """What is no folder among a folder and those above it."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    return there if there is not None and not there.is_dir() else None
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lungsight.dataset import Dataset
     from lungsight.dataset.description import Classes, Description, Labelled
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 LISTED = 25
 """Lines of a table of counts; `--json` has all."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lungsight.cli.console import tell
 from lungsight.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def explain(
     Writes NAME.heat.jpg (pink raised the score, green lowered it) and NAME.heat.json for each file.
     Exit code 0: all done; 1: some files failed; 2: nothing could be done.
     """
-    print("Research use only, not for diagnosis.", file=sys.stderr)
+    tell("Research use only, not for diagnosis.")
     from lungsight.inference import load_model
     from lungsight.writers.naming import OutputNames
 

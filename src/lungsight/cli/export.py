@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lungsight.cli.console import tell
 from lungsight.cli.train import DataOption, Reporter, command_line, need_training
 
 
@@ -53,7 +53,7 @@ def cross_validate(
         read_dataset(data, columns=parse_columns(columns)),
         out,
         listener=Reporter(),
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        tell=tell,
         mask_run=masks,
         cache=cache,
         command=command_line(),

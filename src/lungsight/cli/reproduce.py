@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lungsight.cli.console import tell
 from lungsight.cli.train import DataOption, Reporter, clock, command_line, name_left_out, need_training
 
 
@@ -38,8 +38,8 @@ def reproduce(
 
     begun = time.monotonic()
 
-    def tell(line: str) -> None:
-        print(f"[{clock(time.monotonic() - begun)}] {line}", file=sys.stderr, flush=True)
+    def timed(line: str) -> None:
+        tell(f"[{clock(time.monotonic() - begun)}] {line}")
 
     dataset = read_dataset(data, columns=parse_columns(columns))
     done = run(
@@ -48,7 +48,7 @@ def reproduce(
         minutes=budget,
         width=width,
         seed=seed,
-        tell=tell,
+        tell=timed,
         listener=Reporter(),
         command=command_line(),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lungsight.cli.console import tell
 from lungsight.cli.predict import LISTED
 from lungsight.errors import require
 
@@ -58,11 +59,11 @@ class Reporter:
             tail = "  ".join(f"{name.removeprefix('val_')} {value:.4f}" for name, value in found.items())
             end = f"  validation: {tail}  {clock(progress.seconds_left)} left"
             start = "\r\033[K" if self._live else ""
-            print(f"{start}{head}  {figures}{end}", file=sys.stderr, flush=True)
+            tell(f"{start}{head}  {figures}{end}")
         elif self._live:
             step = f"step {progress.step}/{progress.steps}"
             line = f"\r\033[K{head}  {step}  {figures}  {clock(progress.seconds_left)} left"
-            print(line, end="", file=sys.stderr, flush=True)
+            tell(line, end="")
 
 
 def name_left_out(dataset: Dataset, failures: Iterable[tuple[str, str]]) -> bool:
@@ -160,11 +161,11 @@ def train(
             device=device,
         )
     except KeyboardInterrupt:
-        print("\nthe same command with --resume goes on from the last whole epoch", file=sys.stderr)
+        tell("\nthe same command with --resume goes on from the last whole epoch")
         raise
     left_out = name_left_out(dataset, run.failures)
     if run.out_of_time:
-        print(f"stopped after {len(run.history)} epochs to keep to {minutes:g} minutes", file=sys.stderr)
+        tell(f"stopped after {len(run.history)} epochs to keep to {minutes:g} minutes")
     print(f"{len(run.history)} epochs in {clock(run.seconds)}, in {out}")
     print(
         f"next: lungsight evaluate {shlex.quote(str(out))} --data {' --data '.join(map(shlex.quote, data))}"

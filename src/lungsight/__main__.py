@@ -1,0 +1,6 @@
+"""`python -m lungsight`: the command line."""
+
+from lungsight.cli import main
+
+if __name__ == "__main__":
+    main()
