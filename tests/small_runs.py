@@ -76,3 +76,23 @@ def without_patients(dataset: Dataset) -> Dataset:
     return dataclasses.replace(
         dataset, rows=tuple(dataclasses.replace(row, patient="") for row in dataset.rows)
     )
+
+
+def write_found_audit(run: Path) -> None:
+    """An audit of a run in its folder: a border probe of 0.99, and answers that could not be given."""
+    from lungsight.audit import FULL, Found, Verdict, model_hash
+    from lungsight.audit.records import Leakage, Probe, Score, SourceStep
+    from lungsight.audit.statistics import Estimate
+    from lungsight.metrics import Interval
+    from lungsight.records import to_json
+    from lungsight.wording import DataAnswer, ScoreAnswer
+
+    one = Estimate(Interval(0.99, 0.98, 1.0, 9, 9, "m"), 0.01, 20, 4, 5)
+    found = Found(
+        "the run", model_hash(run), "data", "COVID-19",
+        Verdict(DataAnswer.CANNOT_BE_TOLD, ScoreAnswer.CANNOT_BE_TOLD, (), (), 0.025),
+        Score("test", 9, 9, 9, one, one, one), (), (), (Probe("border", "network", 9, one, one, one),), (),
+        SourceStep((), (), ()), Leakage(True, (), 0, 9, ()), (), (), FULL,
+    )  # fmt: skip
+    (run / "audit").mkdir()
+    (run / "audit" / "audit.json").write_bytes(to_json(found))

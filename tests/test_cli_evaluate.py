@@ -16,7 +16,7 @@ from lungsight.cli import app
 from lungsight.dataset import Dataset
 from lungsight.errors import LungsightError
 from lungsight.report.claim import CLAIM, TRIPOD, checklists
-from small_runs import phantoms, train_diagnosis, write_table
+from small_runs import phantoms, train_diagnosis, write_found_audit, write_table
 from tiny_networks import write_bundle
 
 pytest.importorskip("lightning")
@@ -118,14 +118,11 @@ def test_networks_that_come_along(table: Dataset, tmp_path: Path, monkeypatch: p
 def test_a_run_with_its_audit(tmp_path: Path) -> None:
     dataset = phantoms(tmp_path / "data", 60, shortcut=0.5)
     folder = train_diagnosis(tmp_path / "run", dataset, 1)
-    (folder / "audit").mkdir()
-    figure = {"value": 0.99, "low": 0.98, "high": 1.0, "n": 9, "n_patients": 9, "method": "m", "note": ""}
-    found = {"verdict": {"words": "the words"}, "retraining": [{"key": "border", "pooled": figure}]}
-    (folder / "audit" / "audit.json").write_text(json.dumps(found))
+    write_found_audit(folder)
     result = run(folder, "--data", dataset.root, "--part", "all")
     assert result.exit_code == 0, result.output
     page = check_report(folder)
-    assert "the words" in page and "0.990" in page
+    assert "it cannot be told whether the score takes a shortcut" in page and "0.990" in page
     items = {one["item"]: one for one in json.loads((folder / "claim.json").read_text())[CLAIM]}
     assert items["20"]["answer"] == "patient" and "learning rate" in items["25"]["answer"]
     assert json.loads((folder / "metrics.json").read_text())["images"] == 60

@@ -8,6 +8,7 @@ says which field is wrong by its path, and never repeats a value of the file.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import math
@@ -134,6 +135,13 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, parts = typing.get_origin(base), typing.get_args(base)
     if isinstance(base, type) and issubclass(base, Record):
         return _build(base, value, path)
+    if dataclasses.is_dataclass(base) and isinstance(base, type) and isinstance(value, Mapping):
+        hints = typing.get_type_hints(base)
+        known = {item.name: item for item in dataclasses.fields(base)}
+        given = {
+            key: _convert(hints[key], item, _join(path, key)) for key, item in value.items() if key in known
+        }
+        return base(**given)
     if origin in (types.UnionType, typing.Union):
         kinds = [part for part in parts if part is not types.NoneType]
         if value is None and len(kinds) < len(parts):

@@ -161,6 +161,117 @@ class View(StrEnum):
     OTHER = "other"
 
 
+class Region(StrEnum):
+    """Regions of an X-ray that the audit trains on, or shows alone."""
+
+    WHOLE = "whole"
+    BORDER = "border"
+    BACKGROUND = "background"
+    LUNGS_BLACK = "lungs_black"
+    LUNGS = "lungs"
+    THUMBNAIL = "thumbnail"
+    HISTOGRAM = "histogram"
+
+
+class NoPixels(StrEnum):
+    """Models that see no pixel."""
+
+    SOURCE = "source"
+    SUBSOURCE = "subsource"
+    HEADER = "header"
+    PERSON = "person"
+    VIEW = "view"
+
+
+class ImageChange(StrEnum):
+    """Changes to an image after which the audit asks for the score again."""
+
+    NONE = "none"
+    BACKGROUND_BLACK = "background_black"
+    BORDER = "border"
+    LUNGS_BLACK = "lungs_black"
+    LETTERS_IN = "letters_in"
+    LETTERS_OUT = "letters_out"
+    CROP = "crop"
+    BLUR = "blur"
+    JPEG = "jpeg"
+    INVERT = "invert"
+    ROTATE = "rotate"
+
+
+class Property(StrEnum):
+    """What the audit gives an image from another one."""
+
+    BACKGROUND = "background"
+    CONTRAST = "contrast"
+    SHARPNESS = "sharpness"
+    FRAMING = "framing"
+
+
+class DataAnswer(StrEnum):
+    """Whether the data offer a shortcut."""
+
+    CANNOT_BE_TOLD = "cannot_be_told"
+    NOT_FOUND = "not_found"
+    OFFERED = "offered"
+    AS_GOOD_AS_THE_IMAGE = "as_good_as_the_image"
+
+
+class ScoreAnswer(StrEnum):
+    """Whether the score takes a shortcut."""
+
+    CANNOT_BE_TOLD = "cannot_be_told"
+    NOTHING_TO_EXPLAIN = "nothing_to_explain"
+    NOT_FOUND = "not_found"
+    TAKEN = "taken"
+    EXPLAINED = "explained"
+
+
+class CriterionKey(StrEnum):
+    """Criteria of the audit's verdict: of the data, of the score, and what is shown beside them."""
+
+    DATA_BORDER = "data_border"
+    DATA_BACKGROUND = "data_background"
+    DATA_SOURCE = "data_source"
+    DATA_SUBSOURCE = "data_subsource"
+    DATA_HEADER = "data_header"
+    DATA_PERSON = "data_person"
+    DATA_VIEW = "data_view"
+    ABOVE_CHANCE = "above_chance"
+    LUNGS_BLACK = "lungs_black"
+    BORDER_ALONE = "border_alone"
+    DONOR_BACKGROUND = "donor_background"
+    DONOR_CONTRAST = "donor_contrast"
+    DONOR_SHARPNESS = "donor_sharpness"
+    DONOR_FRAMING = "donor_framing"
+    LEFT_WITHOUT = "left_without"
+    SAME_SOURCE = "same_source"
+    LOWER_WITHIN_FINDING = "lower_within_finding"
+    TELLS_SOURCE = "tells_source"
+
+
+class AuditCaveat(StrEnum):
+    """What must be read with an audit. Numbers stand in braces."""
+
+    TRAINED_ON_SOME = "trained_on_some"
+    TRAINED_ON_TABLE = "trained_on_table"
+    SPLIT_UNKNOWN = "split_unknown"
+    LEAKAGE = "leakage"
+    MASKS_PREDICTED = "masks_predicted"
+    NO_MASKS = "no_masks"
+    SCORES_ONLY = "scores_only"
+    FEW_PATIENTS = "few_patients"
+    FEW_SAME_SOURCE = "few_same_source"
+    REFUSED = "refused"
+    WIDE = "wide"
+    REVERSED = "reversed"
+    SEVERITY = "severity"
+    ONE_SOURCE = "one_source"
+    NO_SOURCE_LEFT_OUT = "no_source_left_out"
+    NO_SUBSOURCE = "no_subsource"
+    NO_SHARED_FINDING = "no_shared_finding"
+
+
 OLD_GATE_CLASSES: dict[str, str] = {
     "upside down": GateClass.UPSIDE_DOWN,
     "on its side": GateClass.ON_ITS_SIDE,
@@ -272,6 +383,101 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
     LungConvention: {
         LungConvention.FULL: "with the lung behind heart and diaphragm",
         LungConvention.VISIBLE: "the lung that is seen beside heart and diaphragm",
+    },
+    Region: {
+        Region.WHOLE: "the whole image",
+        Region.BORDER: "the border alone (outer 12 %)",
+        Region.BACKGROUND: "what lies outside the box around the lungs",
+        Region.LUNGS_BLACK: "the image with black lungs",
+        Region.LUNGS: "the lungs alone",
+        Region.THUMBNAIL: "a 32 x 32 thumbnail",
+        Region.HISTOGRAM: "the grey histogram",
+    },
+    NoPixels: {
+        NoPixels.SOURCE: "the source",
+        NoPixels.SUBSOURCE: "the sub-source",
+        NoPixels.HEADER: "the file's header: size, bytes, mode",
+        NoPixels.PERSON: "age, sex and view",
+        NoPixels.VIEW: "the view",
+    },
+    ImageChange: {
+        ImageChange.NONE: "as they are",
+        ImageChange.BACKGROUND_BLACK: "background of the lungs blacked out",
+        ImageChange.BORDER: "only the border left (outer 12 %)",
+        ImageChange.LUNGS_BLACK: "lungs blacked out",
+        ImageChange.LETTERS_IN: "letters painted in",
+        ImageChange.LETTERS_OUT: "letters painted over",
+        ImageChange.CROP: "6 % cut off each side",
+        ImageChange.BLUR: "blurred",
+        ImageChange.JPEG: "coarse JPEG (quality 30)",
+        ImageChange.INVERT: "black and white exchanged",
+        ImageChange.ROTATE: "rotated by 10 degrees",
+    },
+    Property: {
+        Property.BACKGROUND: "the background of another image",
+        Property.CONTRAST: "the contrast of another image",
+        Property.SHARPNESS: "the sharpness of another image",
+        Property.FRAMING: "the framing of another image",
+    },
+    DataAnswer: {
+        DataAnswer.CANNOT_BE_TOLD: "it cannot be told whether the data offer a shortcut",
+        DataAnswer.NOT_FOUND: "no shortcut was found in the data",
+        DataAnswer.OFFERED: "the data offer a shortcut",
+        DataAnswer.AS_GOOD_AS_THE_IMAGE: "the data offer a shortcut that is as good as the whole image",
+    },
+    ScoreAnswer: {
+        ScoreAnswer.CANNOT_BE_TOLD: "it cannot be told whether the score takes a shortcut",
+        ScoreAnswer.NOTHING_TO_EXPLAIN: "the score is not shown to be better than chance: there is nothing to explain",
+        ScoreAnswer.NOT_FOUND: "the score was not found to take a shortcut",
+        ScoreAnswer.TAKEN: "the score takes a shortcut",
+        ScoreAnswer.EXPLAINED: "the score is explained by a shortcut: nothing else was found in it",
+    },
+    CriterionKey: {
+        CriterionKey.DATA_BORDER: "A model that sees the border alone tells the target",
+        CriterionKey.DATA_BACKGROUND: "A model that sees the background alone tells the target",
+        CriterionKey.DATA_SOURCE: "The source alone tells the target",
+        CriterionKey.DATA_SUBSOURCE: "The sub-source alone tells the target",
+        CriterionKey.DATA_HEADER: "The file's header alone tells the target",
+        CriterionKey.DATA_PERSON: "Age, sex and view alone tell the target",
+        CriterionKey.DATA_VIEW: "The view alone tells the target",
+        CriterionKey.ABOVE_CHANCE: "The score is better than chance",
+        CriterionKey.LUNGS_BLACK: "The score still tells the target where the lungs are black",
+        CriterionKey.BORDER_ALONE: "The score still tells the target from the border alone",
+        CriterionKey.DONOR_BACKGROUND: "With another image's background, drawn by lot, the score tells its class",
+        CriterionKey.DONOR_CONTRAST: "With another image's contrast, drawn by lot, the score tells its class",
+        CriterionKey.DONOR_SHARPNESS: "With another image's sharpness, drawn by lot, the score tells its class",
+        CriterionKey.DONOR_FRAMING: "With another image's framing, drawn by lot, the score tells its class",
+        CriterionKey.LEFT_WITHOUT: "With another image's background, the score still tells its own class",
+        CriterionKey.SAME_SOURCE: "Within one source the score is better than chance",
+        CriterionKey.LOWER_WITHIN_FINDING: "Within the same findings, the score is lower for one source than across",
+        CriterionKey.TELLS_SOURCE: "The score tells two sources apart among images of one finding",
+    },
+    AuditCaveat: {
+        AuditCaveat.TRAINED_ON_SOME: "The model was trained on some of these images: its own figures are too good.",
+        AuditCaveat.TRAINED_ON_TABLE: "The networks were trained on this table: the score's own figures are too good.",
+        AuditCaveat.SPLIT_UNKNOWN: "Which images the model was trained on is not known, so leakage was not checked.",
+        AuditCaveat.LEAKAGE: "{images} of {held_out} held-out images are of patients that the model was trained on, "
+        "and {pairs} pairs of images across the split look the same: the score's figures are too good.",
+        AuditCaveat.MASKS_PREDICTED: "{images} images have no lung mask in the table: the shipped lung network made "
+        "them.",
+        AuditCaveat.NO_MASKS: "There are no lung masks: what lies outside the lungs was not looked at.",
+        AuditCaveat.SCORES_ONLY: "Only scores were given, no model: whether it uses what is outside the lungs cannot "
+        "be tried on changed images.",
+        AuditCaveat.FEW_PATIENTS: "Only {positive} patients with and {negative} without the target are scored: too "
+        "few to answer.",
+        AuditCaveat.FEW_SAME_SOURCE: "Within one source only {positive} patients with and {negative} without the "
+        "target can be compared: read that AUROC with care.",
+        AuditCaveat.REFUSED: "{percent} % of the images with another background are not scored by the model.",
+        AuditCaveat.WIDE: "The intervals are so wide that a shortcut worth an AUROC of 0.65 is not ruled out.",
+        AuditCaveat.REVERSED: "The score is lower for the target than for the rest: it may be the wrong way round.",
+        AuditCaveat.SEVERITY: "Within the same findings the score differs between sources. That can be a shortcut, or "
+        "sicker patients in one of them: scores alone cannot tell, and the answer does not rest on it.",
+        AuditCaveat.ONE_SOURCE: "No finding comes from two sources with ten patients each: whether the score tells "
+        "sources apart cannot be told.",
+        AuditCaveat.NO_SOURCE_LEFT_OUT: "No source can be left out: that needs a source with both classes, ten "
+        "patients each, and both classes among the others.",
+        AuditCaveat.NO_SUBSOURCE: "The table has no sub-sources.",
+        AuditCaveat.NO_SHARED_FINDING: "No two findings can be compared both within a source and across sources.",
     },
     Part: {Part.TRAIN: "training", Part.VALIDATION: "validation", Part.TEST: "test"},
 }

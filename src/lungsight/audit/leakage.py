@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.audit.audited import OUT_OF_FOLD, Audited
 from lungsight.audit.records import Leakage, Pair
-from lungsight.audit.target import Target
 from lungsight.dataset.table import Row
 from lungsight.preprocess import resize_image
 
@@ -30,7 +30,7 @@ def difference_hash(image: NDArray[np.uint8]) -> int:
 
 
 def frequency_hash(image: NDArray[np.uint8]) -> int:
-    """64 bits: signs against the median of the 8 x 8 lowest frequencies but the mean (pHash, Zauner 2010)."""
+    """64 bits: criteria against the median of the 8 x 8 lowest frequencies but the mean (pHash, Zauner 2010)."""
     small = resize_image(image, (32, 32)).astype(np.float32)
     low = cv2.dct(small)[:8, :8].ravel()
     bits = low > np.median(low[1:])
@@ -84,26 +84,26 @@ _BITS = np.array([bin(value).count("1") for value in range(256)], np.uint8)
 def _details(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, 4096) unit vectors: thumbnails less their blurred selves."""
     out = np.empty((len(images), _SIDE * _SIDE), np.float32)
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         small = resize_image(image, (_SIDE, _SIDE)).astype(np.float32)
         fine = (small - cv2.GaussianBlur(small, (0, 0), _SIDE / 8)).ravel()
         fine -= fine.mean()
-        out[place] = fine / max(float(np.linalg.norm(fine)), 1e-6)
+        out[index] = fine / max(float(np.linalg.norm(fine)), 1e-6)
     return out
 
 
-def leakage(target: Target) -> Leakage:
+def find_leakage(audited: Audited) -> Leakage:
     """Patients and near-duplicates across the model's split; across patients where the split is not known."""
-    rows, parts = target.rows, target.parts
-    folds = target.part == "out of fold"
+    rows, parts = audited.rows, audited.parts
+    folds = audited.part == OUT_OF_FOLD
     if not parts:
         patients = np.unique([row.patient or row.id for row in rows], return_inverse=True)[1]
-        pairs = _pairs(rows, parts, near_duplicates(target.images, patients))
-        return Leakage(False, (), 0, len(target.held_out), pairs)
+        pairs = _pairs(rows, parts, near_duplicates(audited.images, patients))
+        return Leakage(False, (), 0, len(audited.held_out), pairs)
     of = [parts.get(row.id, "") for row in rows]
     # Validation images chose the weights or the threshold: for a test part they are on the training side.
-    held = set(target.held_out.tolist())
-    if target.part in ("all", "train"):
+    held = set(audited.held_out.tolist())
+    if audited.part in ("all", "train"):
         held = {i for i, name in enumerate(of) if name != "train"}
     sides = (
         of if folds else ["held out" if i in held else "other" if name else "" for i, name in enumerate(of)]
@@ -114,9 +114,9 @@ def leakage(target: Target) -> Leakage:
             by_patient.setdefault(row.patient, set()).add(side)
     shared = {name for name, found in by_patient.items() if len(found) > 1}
     groups = np.unique(sides, return_inverse=True)[1]
-    places = np.array([bool(side) for side in sides])
-    found = [pair for pair in near_duplicates(target.images, groups) if places[pair[0]] and places[pair[1]]]
-    tested = target.held_out.tolist() if folds else sorted(held)
+    known = np.array([bool(side) for side in sides])
+    found = [pair for pair in near_duplicates(audited.images, groups) if known[pair[0]] and known[pair[1]]]
+    tested = audited.held_out.tolist() if folds else sorted(held)
     affected = sum(rows[i].patient in shared for i in tested)
     return Leakage(True, tuple(sorted(shared)), affected, len(tested), _pairs(rows, parts, found))
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from lungsight.audit import views
-from lungsight.audit.views import GROW, Image, Mask
-from lungsight.dataset.table import Row
-from lungsight.preprocess import dilate, resample
+from lungsight.audit.regions import DILATION, REGIONS, Image, Mask
+from lungsight.preprocess import dilate, resize_image, resize_mask
+from lungsight.wording import ImageChange, Region
 
 Change = Callable[[Image, Mask], tuple[Image, Mask]]
-SWAP = "outside-swapped"
 LETTERS = ("R", "L", "PORTABLE", "AP ERECT")
 CROP, ANGLE, QUALITY, BLUR = 0.06, 10.0, 30, 1 / 96
 
@@ -27,8 +24,8 @@ def letters_in(image: Image, mask: Mask) -> tuple[Image, Mask]:
     thickness = max(1, round(2 * scale))
     font = cv2.FONT_HERSHEY_SIMPLEX
     for text, x, y in ((LETTERS[1], 0.88, 0.12), (LETTERS[2], 0.04, 0.08)):
-        place = (round(x * width), round(y * height))
-        cv2.putText(drawn, text, place, font, 0.55 * scale, 255, thickness, cv2.LINE_AA)
+        position = (round(x * width), round(y * height))
+        cv2.putText(drawn, text, position, font, 0.55 * scale, 255, thickness, cv2.LINE_AA)
     return drawn, mask
 
 
@@ -47,23 +44,23 @@ def find_letters(image: Image, mask: Mask) -> Mask:
     size = 2 * round(0.03 * side) + 1
     brush = cv2.getStructuringElement(cv2.MORPH_RECT, (size, size))
     top_hat = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, brush)
-    bright = ((top_hat > 60) & (image > 150) & ~dilate(mask, GROW)).astype(np.uint8)
-    count, pieces, statistics, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
+    bright = ((top_hat > 60) & (image > 150) & ~dilate(mask, DILATION)).astype(np.uint8)
+    count, components, statistics, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
     areas = statistics[:, cv2.CC_STAT_AREA]
     # Smaller is noise, larger is bone or a device.
     small = (areas >= 2e-4 * image.size) & (areas <= 0.01 * image.size)
     small[0] = False
-    return np.asarray(small[pieces]) if count > 1 else np.zeros(image.shape, bool)
+    return np.asarray(small[components]) if count > 1 else np.zeros(image.shape, bool)
 
 
 def crop(image: Image, mask: Mask) -> tuple[Image, Mask]:
-    """6 % off each side, drawn up to the old size."""
+    """6 % off each side, resized to the old size."""
     height, width = image.shape
     rows, columns = round(CROP * height), round(CROP * width)
     part = (slice(rows, height - rows), slice(columns, width - columns))
     return (
-        resample(image[part], (height, width), "linear"),
-        resample(mask[part].astype(np.uint8), (height, width), "nearest") > 0,
+        np.asarray(resize_image(image[part], (height, width)), np.uint8),
+        resize_mask(mask[part], (height, width)),
     )
 
 
@@ -79,7 +76,7 @@ def jpeg(image: Image, mask: Mask) -> tuple[Image, Mask]:
 
 
 def invert(image: Image, mask: Mask) -> tuple[Image, Mask]:
-    """Black for white."""
+    """Black and white exchanged."""
     return 255 - image, mask
 
 
@@ -92,52 +89,19 @@ def rotate(image: Image, mask: Mask) -> tuple[Image, Mask]:
     return np.asarray(turned, np.uint8), lungs > 0
 
 
-def _view(key: str) -> Change:
-    return lambda image, mask: (views.VIEWS[key][1](image, mask), mask)
+def _region(key: Region) -> Change:
+    return lambda image, mask: (REGIONS[key](image, mask), mask)
 
 
-CHANGES: dict[str, tuple[str, Change]] = {
-    "outside-black": ("outside of the lungs blacked out", _view("lungs")),
-    "border": ("only the border left (outer 12 %)", _view("border")),
-    "lungs-black": ("lungs blacked out", _view("lungs-black")),
-    "letters-in": ("letters painted in", letters_in),
-    "letters-out": ("letters painted over", letters_out),
-    "crop": ("6 % cut off each side", crop),
-    "blur": ("blurred", blur),
-    "jpeg": ("coarse JPEG (quality 30)", jpeg),
-    "invert": ("black and white exchanged", invert),
-    "rotate": ("turned by 10 degrees", rotate),
+CHANGES: dict[ImageChange, Change] = {
+    ImageChange.BACKGROUND_BLACK: _region(Region.LUNGS),
+    ImageChange.BORDER: _region(Region.BORDER),
+    ImageChange.LUNGS_BLACK: _region(Region.LUNGS_BLACK),
+    ImageChange.LETTERS_IN: letters_in,
+    ImageChange.LETTERS_OUT: letters_out,
+    ImageChange.CROP: crop,
+    ImageChange.BLUR: blur,
+    ImageChange.JPEG: jpeg,
+    ImageChange.INVERT: invert,
+    ImageChange.ROTATE: rotate,
 }
-"""key -> words and function; `SWAP` needs two images and is made by `swap_outside`."""
-SWAP_WORDS = "outside of the lungs taken from another source"
-
-
-def swap_outside(image: Image, mask: Mask, donor: Image, donor_mask: Mask) -> Image:
-    """The lungs of one X-ray in the outside of another, all (H, W).
-
-    Where the donor's own lungs would show, its outside is continued smoothly, so that no second pair is seen.
-    """
-    outside = (~dilate(donor_mask, GROW)).astype(np.float32)
-    sigma = max(donor.shape) / 16
-    weight = cv2.GaussianBlur(outside, (0, 0), sigma)
-    smooth = cv2.GaussianBlur(donor * outside, (0, 0), sigma) / np.maximum(weight, 1e-3)
-    background = np.where(outside > 0, donor, np.clip(smooth, 0, 255))
-    return np.where(dilate(mask, GROW), image, background).astype(np.uint8)
-
-
-def donors(rows: Sequence[Row], seed: int) -> tuple[NDArray[np.intp], str]:
-    """(N,) for each image the place of one of another source, and what to call it.
-
-    Where all images have one source, of another patient.
-    """
-    rng = np.random.default_rng((seed, 7))
-    sources = np.array([row.source for row in rows])
-    patients = np.array([row.patient or row.id for row in rows])
-    other = len(set(sources)) > 1
-    keys = sources if other else patients
-    found = np.empty(len(rows), np.intp)
-    for key in np.unique(keys):
-        here = np.flatnonzero(keys == key)
-        choices = np.flatnonzero(keys != key)
-        found[here] = rng.choice(choices, here.size) if choices.size else here
-    return found, SWAP_WORDS if other else "outside of the lungs taken from another patient"

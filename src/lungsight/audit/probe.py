@@ -13,19 +13,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from lungsight.audit.records import Settings
-from lungsight.dataset.split import Indices, patient_folds
-from lungsight.dataset.table import Dataset, Row
+from lungsight.dataset.table import Row
 from lungsight.preprocess import resize_image
 
 THUMBNAIL, GREYS = 32, 64
 BATCH, RATE = 32, 3e-3
 WEIGHT_LIMIT = 10.0
+RIDGE = 0.3
+"""Of ridge regression, as a fraction of the mean eigenvalue of the images' covariance, times their number."""
 
 Fit = Callable[[NDArray[Any], NDArray[np.bool_], NDArray[Any], int], NDArray[np.float64]]
 """Training inputs, their labels, test inputs and a seed -> scores of the test inputs.
 
 Images are (N, h, w) uint8, features (N, K) float32."""
-ProgressCallback = Callable[[], None]
 
 
 class ProbeNetwork(nn.Sequential):
@@ -57,7 +57,7 @@ def network_fit(settings: Settings) -> Fit:
             torch.manual_seed(seed)
             network = ProbeNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             steps = -(-len(inputs) // BATCH)
-            epochs = max(settings.epochs, -(-settings.least_steps // steps))
+            epochs = max(settings.epochs, -(-settings.min_steps // steps))
             optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-2)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=epochs * steps)
             weight = torch.tensor(min(WEIGHT_LIMIT, (~labels).sum() / max(labels.sum(), 1)))
@@ -103,6 +103,38 @@ def logistic_fit(
     return np.asarray(model.decision_function(test.reshape(len(test), -1)), np.float64)
 
 
+def ridge_weights(inputs: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+    """Ridge regression of the class, classes weighed alike, solved in the smaller of its two forms.
+
+    Args:
+        inputs: (N, K) features.
+        labels: (N,).
+
+    Returns:
+        (K,) weights and the constant: a score is `inputs @ weights + constant`.
+    """
+    mean = inputs.mean(axis=0, dtype=np.float64)
+    spread = inputs.std(axis=0, dtype=np.float64)
+    scaled = (inputs - mean) / np.where(spread > 1e-6, spread, np.inf)
+    balance = np.where(labels, 0.5 / max(labels.sum(), 1), 0.5 / max((~labels).sum(), 1)) * len(labels)
+    target = np.where(labels, 1.0, -1.0) * balance
+    target -= target.mean()
+    kernel = scaled @ scaled.T
+    kernel[np.diag_indices_from(kernel)] += RIDGE * kernel.trace() / len(kernel) + 1e-9
+    weights = scaled.T @ np.linalg.solve(kernel, target)
+    weights = weights / np.where(spread > 1e-6, spread, np.inf)
+    return weights, float(-(mean @ weights))
+
+
+def ridge_fit(
+    inputs: NDArray[Any], labels: NDArray[np.bool_], test: NDArray[Any], seed: int
+) -> NDArray[np.float64]:
+    """A `Fit` by ridge regression: a hundred times faster than a network, and enough for what is plain."""
+    flat = inputs.reshape(len(inputs), -1)
+    weights, constant = ridge_weights(flat, labels)
+    return np.asarray(test.reshape(len(test), -1) @ weights + constant, np.float64)
+
+
 def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, H, W) uint8 -> (N, 1024), the image at 32 x 32, in [0, 1]."""
     small = np.stack([resize_image(image, (THUMBNAIL, THUMBNAIL)) for image in images])
@@ -115,36 +147,17 @@ def histograms(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(np.stack(counts) / images[0].size, np.float32)
 
 
-def out_of_fold(
-    fit: Fit,
-    inputs: NDArray[Any],
-    labels: NDArray[np.bool_],
-    folds: Sequence[Indices],
-    seed: int,
-    tick: ProgressCallback = lambda: None,
-) -> NDArray[np.float64]:
-    """Scores (N,) in [0, 1] of each image by a model that saw no image of its fold.
-
-    A score is the image's rank within its fold: the models of two folds need not share a scale. Folds are drawn
-    alike, so that ranks can be pooled.
-    """
-    found = np.empty(len(inputs))
-    for number, fold in enumerate(folds):
-        test = np.array(fold, np.intp)
-        train = np.setdiff1d(np.arange(len(inputs)), test)
-        scores = fit(inputs[train], labels[train], inputs[test], seed + number)
-        order = np.argsort(np.argsort(scores, kind="stable"), kind="stable")
-        # Equal scores share a rank.
-        _, inverse = np.unique(scores, return_inverse=True)
-        mean_rank = np.bincount(inverse, weights=order) / np.bincount(inverse)
-        found[test] = (mean_rank[inverse] + 0.5) / len(test)
-        tick()
-    return found
+def standardised_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K,) ranks in (0, 1), equal scores alike: models of two folds need not share a scale."""
+    order = np.argsort(np.argsort(scores, kind="stable"), kind="stable")
+    _, inverse = np.unique(scores, return_inverse=True)
+    mean_rank = np.bincount(inverse, weights=order) / np.bincount(inverse)
+    return np.asarray((mean_rank[inverse] + 0.5) / len(scores))
 
 
-def thin(rows: Sequence[Row], limit: int, seed: int) -> NDArray[np.intp]:
-    """Places of at most `limit` rows: the rarer (source, class) whole, the commonest thinned at random."""
-    names = np.array([f"{row.source}\x1f{row.covid}" for row in rows])
+def subsample(rows: Sequence[Row], limit: int, seed: int) -> NDArray[np.intp]:
+    """Indices of at most `limit` rows: the rarer (source, class) whole, the commonest drawn from at random."""
+    names = np.array([f"{row.source}\x1f{row.positive}" for row in rows])
     if len(rows) <= limit:
         return np.arange(len(rows))
     rng = np.random.default_rng((seed, 11))
@@ -158,8 +171,3 @@ def thin(rows: Sequence[Row], limit: int, seed: int) -> NDArray[np.intp]:
         kept.append(taken)
         left -= taken.size
     return np.sort(np.concatenate(kept))
-
-
-def folds_of(dataset: Dataset, settings: Settings) -> list[Indices]:
-    """Patients apart, stratified by source and class; raises DataError where there are too few."""
-    return patient_folds(dataset, settings.folds, settings.seed)

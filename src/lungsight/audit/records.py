@@ -1,135 +1,152 @@
-"""What each stage of the audit found: plain records that go to JSON and come back."""
+"""What each step of the audit found: records that go to JSON and come back. Words of the codes: `wording.py`."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import types
-import typing
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
-from lungsight.metrics import Interval
+import msgspec
+from msgspec import Meta
 
-T = TypeVar("T")
+from lungsight.audit.statistics import Estimate
+from lungsight.records import Record
+from lungsight.wording import CriterionKey, DataAnswer, ScoreAnswer
+
+ProbeKind = Literal["network", "linear"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Record, frozen=True):
     """How much work the audit does."""
 
-    px: int = 128
+    px: Annotated[int, Meta(ge=16, le=1024)] = 128
     """Side of what the probe networks see."""
-    folds: int = 5
-    epochs: int = 8
-    least_steps: int = 150
-    """A probe is trained for at least so many steps, however few images there are."""
-    images: int = 6000
-    """At most so many images for the probes; the commonest (source, class) is thinned first."""
-    perturbed: int = 1000
-    """At most so many held-out images to perturb."""
-    replicates: int = 1000
-    seed: int = 0
+    folds: Annotated[int, Meta(ge=2, le=50)] = 5
+    probe: ProbeKind = "network"
+    """What is trained on each part of the image; 'linear' is ridge regression on thumbnails."""
+    epochs: Annotated[int, Meta(ge=1)] = 8
+    min_steps: Annotated[int, Meta(ge=0)] = 150
+    """A probe network is trained for at least so many steps, however few images there are."""
+    images: Annotated[int, Meta(ge=20)] = 6000
+    """At most so many images for the probes; the commonest (source, class) is subsampled first."""
+    perturbed: Annotated[int, Meta(ge=10)] = 1000
+    """At most so many held-out images to change."""
+    seed: Annotated[int, Meta(ge=0)] = 0
 
 
 FULL = Settings()
-QUICK = Settings(px=64, folds=3, epochs=6, images=1800, perturbed=300, replicates=500)
+QUICK = Settings(px=64, folds=3, epochs=6, images=1800, perturbed=300)
 """About ten minutes on two cores for 5,600 images."""
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """The audited score on the images that it did not learn from.
+class Score(Record, frozen=True):
+    """The audited score on the images that it was not trained on.
 
     Attributes:
-        source_alone: AUROC of a rule that knows the source and nothing else.
-        source_auroc: AUROC with which the score tells two sources apart among images of one class; None where no
-            class comes from two sources.
-        tells_source_words: which class and sources.
+        images, patients: held out; `scored` of them have a score.
+        same_source, same_subsource: only pairs of images of one source (sub-source) are compared.
+        within_finding: pairs of two sources against pairs of one, both within the same two findings.
+        source_auroc: AUROC with which the score tells two sources apart among images of one finding.
     """
 
-    model: str
     part: str
     images: int
     patients: int
     scored: int
-    pooled: Interval
-    same_source: Interval | None
-    same_source_images: int
-    source_alone: float
-    source_auroc: Interval | None
-    tells_source_words: str
+    pooled: Estimate
+    same_source: Estimate
+    same_subsource: Estimate
+    within_finding: tuple[Estimate, Estimate] | None = None
+    source_auroc: Estimate | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Perturbed:
+class Change(Record, frozen=True):
     """The score after one change to the images.
 
     Attributes:
-        scored: share of the images that the model still scores.
-        change: mean absolute change of the score.
-        flipped: share of the decisions that change.
-        covid_shift, other_shift: mean change of the score, of images with and without COVID-19.
-        follows: Spearman correlation of the new score with the score of the image that gave the outside, less that
-            with the score of the image that gave the lungs, in [-2, 2]; for 'outside-swapped' alone.
+        scored: fraction of the images that the model still scores.
+        deviation: mean absolute change of the score.
+        flipped: fraction of the decisions that change.
+        positive_shift, negative_shift: mean change of the score, of images with and without the target.
     """
 
     key: str
-    words: str
     images: int
     scored: float
-    pooled: Interval
-    same_source: Interval | None
-    change: float
+    pooled: Estimate
+    same_source: Estimate
+    deviation: float
     flipped: float
-    covid_shift: float
-    other_shift: float
-    follows: Interval | None = None
+    positive_shift: float
+    negative_shift: float
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A small model that was trained on one view of the images, patients apart."""
+class Transplant(Record, frozen=True):
+    """The score of images that were given a property of another image, drawn by lot.
+
+    The donor is drawn without regard to the image that receives, so that a score which does not use the property
+    cannot tell the donor's class, however class, source and severity hang together in the data.
+
+    Attributes:
+        key: which property.
+        scored: fraction of the changed images that the model still scores.
+        donor_auroc: of the score, for the class of the donor: above 0.5 the score uses the property.
+        own_auroc: of the score, for the class of the image that received: what is left without the property.
+        background_dependence: Spearman correlation of the score with that of the donor, unchanged; [-1, 1].
+        own_dependence: with that of the image itself, unchanged.
+    """
 
     key: str
-    words: str
+    images: int
+    scored: float
+    donor_auroc: Estimate
+    own_auroc: Estimate
+    background_dependence: float
+    own_dependence: float
+
+
+class Probe(Record, frozen=True):
+    """A model trained on one part of the images, or on no pixel at all; scores out of fold, patients apart."""
+
+    key: str
     method: str
     images: int
-    pooled: Interval
-    same_source: Interval | None
-    same_source_images: int
+    pooled: Estimate
+    same_source: Estimate
+    same_subsource: Estimate
 
 
-@dataclass(frozen=True, slots=True)
-class SourceTest:
-    """How well a probe tells two sources apart among images of one class."""
+class SourceTest(Record, frozen=True):
+    """How well a probe tells two sources apart among images of one finding."""
 
-    words: str
-    view: str
+    first: str
+    second: str
+    finding: str
+    region: str
     images: int
-    auroc: Interval
+    auroc: Estimate
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A probe trained without one source and tried on it."""
+class LeftOut(Record, frozen=True):
+    """Probes tried on sources (kind 'source') or sub-sources that they were not trained on.
 
-    source: str
+    `name` is the source; for sub-sources, the source within which pairs are compared, '' for all.
+    """
+
+    kind: Literal["source", "subsource"]
+    name: str
+    region: str
     images: int
-    auroc: Interval
+    auroc: Estimate
 
 
-@dataclass(frozen=True, slots=True)
-class SourceStage:
-    """What the sources give away; `why_not` says what the table does not allow."""
+class SourceStep(Record, frozen=True):
+    """What the sources give away; `missing` has codes of what the table does not allow."""
 
     tests: tuple[SourceTest, ...]
     left_out: tuple[LeftOut, ...]
-    why_not: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Record, frozen=True):
     """Two images that look the same. `parts` are those of the split, '' where there is none."""
 
     first: str
@@ -141,8 +158,7 @@ class Pair:
     correlation: float
 
 
-@dataclass(frozen=True, slots=True)
-class Leakage:
+class Leakage(Record, frozen=True):
     """What is on both sides of the split.
 
     Attributes:
@@ -160,54 +176,69 @@ class Leakage:
     pairs: tuple[Pair, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """One rule of the verdict: whether it holds; None where the data cannot tell."""
+class Criterion(Record, frozen=True):
+    """One criterion of the verdict.
 
-    key: str
-    rule: str
+    Attributes:
+        holds: None where the data cannot tell.
+        decides: False for what is shown and does not enter the answer.
+        estimate: what it rests on; `beside` is what it is compared with.
+        adjusted_p: Holm's, within the family of the answer; None for what does not decide.
+    """
+
+    key: CriterionKey
     holds: bool | None
-    figures: str
+    decides: bool
+    estimate: Estimate | None = None
+    beside: Estimate | None = None
+    adjusted_p: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The audit's answer, in four steps."""
+class Caveat(Record, frozen=True):
+    """What must be read with the verdict: a code of `wording.Caveat` and the numbers in its sentence."""
 
-    step: int
-    """1 no sign found ... 4 explained by the source."""
-    words: str
-    reasons: tuple[str, ...]
-    signs: tuple[Sign, ...]
-    caveats: tuple[str, ...]
+    code: str
+    numbers: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-def encode(value: Any) -> Any:
-    """A record as plain values; NaN stays (JSON makes null of it)."""
-    if isinstance(value, Interval):
-        return value.to_dict()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: encode(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, list | tuple):
-        return [encode(item) for item in value]
-    return value
+class Verdict(Record, frozen=True):
+    """Two answers: is a shortcut on offer in the data, and does the score take it."""
+
+    data: DataAnswer
+    score: ScoreAnswer
+    criteria: tuple[Criterion, ...]
+    caveats: tuple[Caveat, ...]
+    family_error: float
+    """Probability of a false answer 'offered', and of a false 'taken' or 'explained', at most, each."""
 
 
-def decode(kind: type[T], value: Any) -> T:
-    """The record that `encode` was given; raises KeyError, TypeError or ValueError where it is not one."""
-    return typing.cast(T, _decode(kind, value))
+class Calibrated(Record, frozen=True):
+    """How the score's probabilities agree with what is: slope and intercept of logistic recalibration."""
+
+    slope: float
+    intercept: float
+    brier: float
 
 
-def _decode(hint: Any, value: Any) -> Any:
-    if isinstance(hint, types.UnionType):
-        kinds = [part for part in typing.get_args(hint) if part is not types.NoneType]
-        return None if value is None else _decode(kinds[0], value)
-    if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        fields = {item.name: _decode(hints[item.name], value[item.name]) for item in dataclasses.fields(hint)}
-        return typing.cast(Any, hint)(**fields)
-    if typing.get_origin(hint) is tuple:
-        return tuple(_decode(typing.get_args(hint)[0], item) for item in value)
-    if hint is float:
-        return math.nan if value is None else float(value)
-    return hint(value)
+class Found(Record, frozen=True):
+    """All that an audit found: the content of `audit.json`."""
+
+    model: str
+    model_hash: str
+    """SHA-256 of the audited weights, or of the scores: the audit belongs to this model and to no other."""
+    data: str
+    """Fingerprint of the table."""
+    target: str
+    verdict: Verdict
+    score: Score
+    perturbation: tuple[Change, ...]
+    transplants: tuple[Transplant, ...]
+    retraining: tuple[Probe, ...]
+    no_pixels: tuple[Probe, ...]
+    source: SourceStep
+    leakage: Leakage
+    notes: tuple[Caveat, ...]
+    failures: tuple[tuple[str, str], ...]
+    settings: Settings
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
+    calibration: Calibrated | None = None

@@ -1,168 +1,250 @@
-"""From figures to words: eight rules, four steps. docs/honesty.md gives the rules in prose.
+"""From estimates to two answers. docs/honesty.md gives the rules in prose.
 
-A rule holds only where the whole 95 % interval is on its side, so that chance on few images is no sign.
+What concerns the data (is a shortcut on offer?) and what concerns the score (is it taken?) are answered apart. The
+score's answer rests on experiments alone: the image is changed, and the donor of a property is drawn by lot, so that
+sicker patients in one hospital cannot look like a shortcut. Comparisons of scores as they are (within a source,
+between sources) are shown beside it and decide nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lungsight.audit.perturb import SWAP
-from lungsight.audit.records import Leakage, Perturbed, Probe, Score, Sign, SourceStage, Verdict
-from lungsight.metrics import Interval
-
-CLEAR = 0.6
-"""An AUROC whose interval lies above this is clearly better than chance."""
-HALF = 0.5
-"""Share of the whole image's advantage over chance, which is (AUROC - 0.5)."""
-NEAR = 0.05
-"""The source alone explains a score that is not more than this above it."""
-
-STEPS = (
-    "no sign of a shortcut found",
-    "the data offer a shortcut; the score is not shown to take it",
-    "the score takes a shortcut in part",
-    "the score is explained by the source",
+from lungsight.audit.records import (
+    Caveat,
+    Change,
+    Criterion,
+    Leakage,
+    Probe,
+    Score,
+    SourceStep,
+    Transplant,
+    Verdict,
+)
+from lungsight.audit.statistics import Estimate, holm
+from lungsight.wording import (
+    AuditCaveat,
+    CriterionKey,
+    DataAnswer,
+    ImageChange,
+    NoPixels,
+    Property,
+    Region,
+    ScoreAnswer,
 )
 
+FAMILY_ERROR = 0.025
+"""Probability of one false criterion or more among those that decide an answer (Holm), one-sided; two answers."""
+NOTABLE = 0.55
+"""A significant AUROC below this is too small to speak of."""
+RULED_OUT = 0.65
+"""'Not found' is said only where the interval rules out a shortcut worth this AUROC."""
+NEAR = 0.05
+"""A model without lungs is as good as one with the whole image if not more than this below it."""
+REMAINING = 0.5
+"""'Explained' needs evidence that less than this fraction of the score's advantage over chance is left."""
+MIN_SCORED = 0.5
+"""An experiment counts where the model still scores this fraction of the changed images."""
 
-def judge(
+_DATA = {
+    CriterionKey.DATA_BORDER: Region.BORDER,
+    CriterionKey.DATA_BACKGROUND: Region.BACKGROUND,
+    CriterionKey.DATA_SOURCE: NoPixels.SOURCE,
+    CriterionKey.DATA_SUBSOURCE: NoPixels.SUBSOURCE,
+    CriterionKey.DATA_HEADER: NoPixels.HEADER,
+    CriterionKey.DATA_PERSON: NoPixels.PERSON,
+    CriterionKey.DATA_VIEW: NoPixels.VIEW,
+}
+_CHANGES = {
+    CriterionKey.LUNGS_BLACK: ImageChange.LUNGS_BLACK,
+    CriterionKey.BORDER_ALONE: ImageChange.BORDER,
+}
+_DONORS = {
+    CriterionKey.DONOR_BACKGROUND: Property.BACKGROUND,
+    CriterionKey.DONOR_CONTRAST: Property.CONTRAST,
+    CriterionKey.DONOR_SHARPNESS: Property.SHARPNESS,
+    CriterionKey.DONOR_FRAMING: Property.FRAMING,
+}
+
+
+def decide(
     score: Score,
-    perturbed: Sequence[Perturbed],
+    perturbation: Sequence[Change],
+    transplants: Sequence[Transplant],
     probes: Sequence[Probe],
-    source: SourceStage,
+    source: SourceStep,
     leakage: Leakage,
 ) -> Verdict:
-    """The verdict and the rules that it rests on.
+    """The two answers, the criteria that they rest on, and what must be read with them.
 
-    The data: D1 a probe without lungs does at least half as well as one on the whole image; D2 the source alone
-    tells the classes apart; D3 a probe without lungs does as well as the score itself. The score: S1 it still
-    works with black lungs or on the border alone; S2 it follows the outside rather than the lungs when the two are
-    of different sources; S3 it tells sources apart within one class, where the source gives the class away
-    (elsewhere that is a lack of robustness, no shortcut). Within sources: W1 it is clearly lower there than pooled;
-    W2 it is not shown to work there.
-
-    Step 4: W2, the source alone (D2) is as good as the score, and one of D3, S1, S2, S3: nothing about the score
-    is left for the lungs to explain. Step 3: one of S1, S2, S3, W1. Step 2: D1 or D2. Step 1: none of these.
+    Args:
+        probes: those of the images' regions and those without pixels.
     """
-    by_probe = {probe.key: probe for probe in probes}
-    by_change = {change.key: change for change in perturbed}
-    signs = (
-        _without_lungs(by_probe),
-        _source_alone(score),
-        _as_good(by_probe, score),
-        _still_works(by_change),
-        _follows(by_change[SWAP].follows),
-        _tells_source(score),
-        _lower_within(score),
-        _nothing_within(score),
-    )
-    holds = {sign.key: sign.holds for sign in signs}
-    takes = [key for key in ("S1", "S2", "S3") if holds[key]]
-    explained = score.source_alone >= score.pooled.value - NEAR
-    if holds["W2"] and holds["D2"] and explained and (takes or holds["D3"]):
-        step = 4
-    elif takes or holds["W1"]:
-        step = 3
-    elif holds["D1"] or holds["D2"]:
-        step = 2
-    else:
-        step = 1
-    reasons = tuple(f"{sign.rule}: {sign.figures}" for sign in signs if sign.holds)
-    return Verdict(step, STEPS[step - 1], reasons, signs, _caveats(score, signs, source, leakage))
+    data_criteria = data_criteria_of(probes)
+    experiments = experiments_of(perturbation, transplants)
+    above = _above_chance(score)
+    left = _left_without(transplants)
+    shown = (*_beside(score), *([left] if left else []))
+    data = data_answer(data_criteria, {probe.key: probe for probe in probes})
+    answer = score_answer(above, experiments, left, score)
+    caveats = _caveats(score, answer, experiments, transplants, source, leakage, shown)
+    return Verdict(data, answer, (*data_criteria, above, *experiments, *shown), caveats, FAMILY_ERROR)
 
 
-def _without_lungs(probes: dict[str, Probe]) -> Sign:
-    whole = probes["whole"].pooled
-    found: list[str] = []
-    holds = False
-    for key in ("border", "outside"):
-        pooled = probes[key].pooled
-        enough = pooled.value - 0.5 >= HALF * max(whole.value - 0.5, 0)
-        holds = holds or (_above(pooled, CLEAR) and enough)
-        found.append(f"{probes[key].words} {pooled}")
-    rule = "A probe that sees no lung does at least half as well as one on the whole image"
-    return Sign("D1", rule, holds, f"{', '.join(found)}, {probes['whole'].words} {whole}")
+def data_criteria_of(probes: Sequence[Probe]) -> tuple[Criterion, ...]:
+    """The family of the data: what tells the target without a lung."""
+    found = {probe.key: probe.pooled for probe in probes}
+    return _family({key: found[name] for key, name in _DATA.items() if name in found})
 
 
-def _source_alone(score: Score) -> Sign:
-    figures = f"AUROC of the source alone {score.source_alone:.3f}"
-    return Sign("D2", "Knowing the source alone tells the classes apart", score.source_alone > CLEAR, figures)
+def experiments_of(
+    perturbation: Sequence[Change], transplants: Sequence[Transplant]
+) -> tuple[Criterion, ...]:
+    """The family of the score: what it still tells when the lungs cannot have told it."""
+    changes = {change.key: change for change in perturbation}
+    donors = {transplant.key: transplant for transplant in transplants}
+    family: dict[CriterionKey, Estimate | None] = {}
+    for key, change in _CHANGES.items():
+        if change in changes:
+            one = changes[change]
+            family[key] = one.pooled if one.scored >= MIN_SCORED else None
+    for key, name in _DONORS.items():
+        if name in donors:
+            other = donors[name]
+            family[key] = other.donor_auroc if other.scored >= MIN_SCORED else None
+    return _family(family)
 
 
-def _as_good(probes: dict[str, Probe], score: Score) -> Sign:
-    best = max((probes[key] for key in ("border", "outside")), key=lambda probe: probe.pooled.value)
-    holds = _above(best.pooled, CLEAR) and best.pooled.value >= score.pooled.value - NEAR
-    rule = "A probe that sees no lung does as well as the score itself"
-    return Sign("D3", rule, holds, f"{best.words} {best.pooled}, the score {score.pooled}")
-
-
-def _still_works(changes: dict[str, Perturbed]) -> Sign:
-    holds, found = False, []
-    for key in ("lungs-black", "border"):
-        change = changes[key]
-        if math.isnan(change.pooled.value):
-            found.append(f"{change.words}: not scored")
-            continue
-        holds = holds or _above(change.pooled, CLEAR)
-        found.append(f"{change.words} {change.pooled}")
-    return Sign("S1", "The score still tells the classes apart without lungs", holds, ", ".join(found))
-
-
-def _follows(follows: Interval | None) -> Sign:
-    rule = "With lungs and outside of different sources, the score follows the outside"
-    if follows is None or math.isnan(follows.low):
-        return Sign("S2", rule, None, "too few of such images are scored")
-    figures = f"rank correlation with the outside's score less that with the lungs' score {follows}"
-    return Sign("S2", rule, follows.low > 0, figures)
-
-
-def _tells_source(score: Score) -> Sign:
-    rule = "The score tells two sources apart among images of one class, and the source gives the class away"
-    if score.source_auroc is None:
-        return Sign("S3", rule, None, score.tells_source_words)
-    holds = _above(score.source_auroc, CLEAR) and score.source_alone > CLEAR
-    return Sign("S3", rule, holds, f"AUROC {score.source_auroc} ({score.tells_source_words})")
-
-
-def _lower_within(score: Score) -> Sign:
-    rule = "Within one source the score is clearly worse than pooled"
-    same = score.same_source
-    if same is None or math.isnan(same.high) or math.isnan(score.pooled.low):
-        return Sign("W1", rule, None, "no source has both classes")
-    holds = same.high < score.pooled.low
-    return Sign("W1", rule, holds, f"same source {same}, pooled {score.pooled}")
-
-
-def _nothing_within(score: Score) -> Sign:
-    rule = "Within one source the score is not shown to be better than chance"
-    same = score.same_source
-    if same is None or math.isnan(same.low):
-        return Sign("W2", rule, True, "no source has both classes, so it cannot be")
-    return Sign("W2", rule, same.low <= 0.5, f"same source {same}, {score.same_source_images} images")
-
-
-def _above(interval: Interval, limit: float) -> bool:
-    return not math.isnan(interval.low) and interval.low > limit
-
-
-def _caveats(score: Score, signs: Sequence[Sign], source: SourceStage, leakage: Leakage) -> tuple[str, ...]:
-    found = [
-        f"Could not be told: {sign.rule.lower()} ({sign.figures})." for sign in signs if sign.holds is None
-    ]
-    found += source.why_not
-    if score.pooled.note:
-        found.append(f"The pooled AUROC: {score.pooled.note}.")
-    if score.same_source is not None and score.same_source.note:
-        found.append(f"The same-source AUROC: {score.same_source.note}.")
-    if score.pooled.low <= 0.5:
-        found.append("The score is not shown to be better than chance at all, so there is little to explain.")
-    if not leakage.known:
-        found.append("Which images the model learned from is not known, so leakage could not be checked.")
-    elif leakage.patients or leakage.pairs:
-        found.append(
-            f"{leakage.images} of {leakage.held_out} held-out images are of patients that the model learned from, "
-            f"and {len(leakage.pairs)} pairs of images across the split look the same: the score is flattered."
+def _family(estimates: Mapping[CriterionKey, Estimate | None]) -> tuple[Criterion, ...]:
+    """Criteria of one family; what rests on fewer than ten patients of a class holds as None, and is not tested."""
+    usable = {key: one for key, one in estimates.items() if one is not None and one.enough}
+    adjusted = holm({str(key): one.p for key, one in usable.items()})
+    return tuple(
+        Criterion(
+            key, adjusted[key] < FAMILY_ERROR and one.auroc.value >= NOTABLE, True, one, None, adjusted[key]
         )
+        if key in usable and one is not None
+        else Criterion(key, None, True, one)
+        for key, one in estimates.items()
+    )
+
+
+def data_answer(criteria: Sequence[Criterion], probes: Mapping[str, Probe]) -> DataAnswer:
+    """Whether a shortcut is on offer."""
+    holding = [item.estimate.auroc.value for item in criteria if item.holds and item.estimate]
+    if holding:
+        whole = probes.get(Region.WHOLE)
+        if whole is not None and max(holding) >= whole.pooled.auroc.value - NEAR:
+            return DataAnswer.AS_GOOD_AS_THE_IMAGE
+        return DataAnswer.OFFERED
+    by_key = {item.key: item for item in criteria}
+    needed = (CriterionKey.DATA_BORDER, CriterionKey.DATA_BACKGROUND)
+    return (
+        DataAnswer.NOT_FOUND
+        if all(_ruled_out(by_key.get(key)) for key in needed)
+        else DataAnswer.CANNOT_BE_TOLD
+    )
+
+
+def score_answer(
+    above: Criterion, experiments: Sequence[Criterion], left: Criterion | None, score: Score
+) -> ScoreAnswer:
+    """Whether the shortcut is taken; nothing is explained that is not above chance."""
+    if above.holds is None:
+        return ScoreAnswer.CANNOT_BE_TOLD
+    if not above.holds:
+        return ScoreAnswer.NOTHING_TO_EXPLAIN
+    if any(item.holds for item in experiments):
+        if left is None or left.holds is not False or left.estimate is None:
+            return ScoreAnswer.TAKEN
+        most = 0.5 + REMAINING * (score.pooled.auroc.value - 0.5)
+        return ScoreAnswer.EXPLAINED if left.estimate.auroc.high < most else ScoreAnswer.TAKEN
+    background = next((item for item in experiments if item.key == CriterionKey.DONOR_BACKGROUND), None)
+    return ScoreAnswer.NOT_FOUND if _ruled_out(background) else ScoreAnswer.CANNOT_BE_TOLD
+
+
+def _ruled_out(item: Criterion | None) -> bool:
+    return (
+        item is not None
+        and item.holds is False
+        and item.estimate is not None
+        and item.estimate.auroc.high < RULED_OUT
+    )
+
+
+def _above_chance(score: Score) -> Criterion:
+    pooled = score.pooled
+    return Criterion(
+        CriterionKey.ABOVE_CHANCE, pooled.p < FAMILY_ERROR if pooled.enough else None, True, pooled
+    )
+
+
+def _left_without(transplants: Sequence[Transplant]) -> Criterion | None:
+    """What the score still tells of its own image with anybody's background."""
+    found = next((one for one in transplants if one.key == Property.BACKGROUND), None)
+    if found is None or found.scored < MIN_SCORED or not found.own_auroc.enough:
+        return None
+    own = found.own_auroc
+    return Criterion(CriterionKey.LEFT_WITHOUT, own.p < FAMILY_ERROR, True, own)
+
+
+def _beside(score: Score) -> tuple[Criterion, ...]:
+    """Comparisons of the scores as they are: shown, and decide nothing."""
+    same = score.same_source
+    found = [
+        Criterion(
+            CriterionKey.SAME_SOURCE,
+            same.p < FAMILY_ERROR if same.enough else None,
+            False,
+            same,
+            score.pooled,
+        )
+    ]
+    if score.within_finding is not None:
+        inside, across = score.within_finding
+        known = inside.enough and across.enough
+        lower = inside.auroc.high < across.auroc.low if known else None
+        found.append(Criterion(CriterionKey.LOWER_WITHIN_FINDING, lower, False, inside, across))
+    if score.source_auroc is not None:
+        one = score.source_auroc
+        apart = not one.auroc.low <= 0.5 <= one.auroc.high if one.enough else None
+        found.append(Criterion(CriterionKey.TELLS_SOURCE, apart, False, one))
+    return tuple(found)
+
+
+def _caveats(
+    score: Score,
+    answer: ScoreAnswer,
+    experiments: Sequence[Criterion],
+    transplants: Sequence[Transplant],
+    source: SourceStep,
+    leakage: Leakage,
+    shown: Sequence[Criterion],
+) -> tuple[Caveat, ...]:
+    found = [Caveat(code) for code in source.missing]
+    pooled, same = score.pooled, score.same_source
+    if not pooled.enough:
+        numbers = {"positive": pooled.positive, "negative": pooled.negative}
+        found.append(Caveat(AuditCaveat.FEW_PATIENTS, numbers))
+    if same.pairs and not same.enough:
+        found.append(
+            Caveat(AuditCaveat.FEW_SAME_SOURCE, {"positive": same.positive, "negative": same.negative})
+        )
+    if pooled.auroc.high < 0.5:
+        found.append(Caveat(AuditCaveat.REVERSED))
+    for one in transplants:
+        if one.key == Property.BACKGROUND and one.scored < 1:
+            found.append(Caveat(AuditCaveat.REFUSED, {"percent": math.ceil(100 * (1 - one.scored))}))
+    measured = any(item.holds is not None for item in experiments)
+    if answer is ScoreAnswer.CANNOT_BE_TOLD and pooled.enough and measured:
+        found.append(Caveat(AuditCaveat.WIDE))
+    observed = (CriterionKey.LOWER_WITHIN_FINDING, CriterionKey.TELLS_SOURCE)
+    if any(item.holds for item in shown if item.key in observed):
+        found.append(Caveat(AuditCaveat.SEVERITY))
+    if not leakage.known:
+        found.append(Caveat(AuditCaveat.SPLIT_UNKNOWN))
+    elif leakage.patients or leakage.pairs:
+        numbers = {"images": leakage.images, "held_out": leakage.held_out, "pairs": len(leakage.pairs)}
+        found.append(Caveat(AuditCaveat.LEAKAGE, numbers))
     return tuple(found)

@@ -4,25 +4,49 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lungsight.cli.train import DataOption, clock, command_line, name_left_out, need_training
-
-STAGES = ("images", "score", "perturbation", "retraining", "source", "leakage")
+from lungsight.errors import ConfigError
+from lungsight.progress import ProgressCallback
 
 
 def audit(
-    target: Annotated[
-        str, typer.Argument(help="Folder of a run (or of ONNX networks), or 'shipped'.", metavar="TARGET")
-    ],
     data: DataOption,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            help="Folder of a run (or of ONNX networks), or 'shipped'.", metavar="TARGET", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Instead of TARGET: anybody's ONNX network.", metavar="FILE.onnx"),
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Instead of TARGET: scores alone, a CSV with id and probability.")
+    ] = None,
+    size: Annotated[str, typer.Option("--input", help="--model: HEIGHTxWIDTH of its input.")] = "224x224",
+    normalize: Annotated[
+        str, typer.Option(help="--model: imagenet, torchxrayvision, 0-1, or MEAN,STD of values in [0, 1].")
+    ] = "0-1",
+    output: Annotated[
+        str,
+        typer.Option(
+            help="--model: NAME[INDEX] of the value; default: its first output.", show_default=False
+        ),
+    ] = "",
+    sigmoid: Annotated[bool, typer.Option("--sigmoid", help="--model: the value is a logit.")] = False,
+    threshold: Annotated[
+        float | None, typer.Option(help="--model, --predictions: a score at or above it is a positive.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the report; default: TARGET/audit.")
+        Path | None, typer.Option("--out", help="Folder for the report; default: TARGET/audit, or audit.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer and smaller images: ten minutes on two cores.")
@@ -39,67 +63,76 @@ def audit(
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
 ) -> None:
-    """Is the COVID-19 score about lungs? Perturbation, retraining, sources, leakage, and a verdict in four steps.
+    """Is the score about lungs? Two answers: whether the data offer a shortcut, and whether the score takes it.
 
-    Needs a table with lung masks and patient ids. Writes audit.html, audit.json and tables/. Stopped, the same
-    command goes on. Exit code 0: all done; 1: some images could not be used; 2: no audit.
+    Needs a table with patient ids. Writes audit.html, audit.json and tables/. After an interruption the same command
+    does the rest. Exit code 0: all done; 1: some images could not be used; 2: no audit.
     """
-    folder = out or (Path("audit") if target == "shipped" else Path(target) / "audit")
+    if sum(one is not None for one in (target, model, predictions)) != 1:
+        raise ConfigError("give one model: a TARGET, --model FILE.onnx or --predictions CSV")
+    folder = out or (Path(target) / "audit" if target not in (None, "shipped") else Path("audit"))
     need_training()
-    import dataclasses
+    import msgspec
 
-    from lungsight.audit import FULL, QUICK
+    from lungsight.audit import FULL, QUICK, audit_onnx, audit_predictions
     from lungsight.audit import audit as run_audit
     from lungsight.cli.data import parse_columns
     from lungsight.dataset import read_dataset
-    from lungsight.report.audit_report import write_audit
+    from lungsight.report.audit_report import answers, caveats, probe_words, write_audit
 
     begun = time.monotonic()
     dataset = read_dataset(data, columns=parse_columns(columns))
+    settings = msgspec.structs.replace(QUICK if quick else FULL, seed=seed)
     with _progress() as progress:
-        found = run_audit(
-            target,
-            dataset,
-            folder,
-            settings=dataclasses.replace(QUICK if quick else FULL, seed=seed),
-            part=part,
-            mask_run=masks,
-            cache=cache,
-            progress=progress,
-            command=command_line(),
-        )
+        same: dict[str, Any] = {
+            "settings": settings, "cache": cache, "progress": progress, "command": command_line(),
+        }  # fmt: skip
+        if model is not None:
+            found = audit_onnx(
+                model, dataset, folder, size=size, normalize=normalize, output=output, sigmoid=sigmoid,
+                threshold=threshold, **same,
+            )  # fmt: skip
+        elif predictions is not None:
+            found = audit_predictions(predictions, dataset, folder, threshold=threshold, **same)
+        else:
+            found = run_audit(target or "", dataset, folder, part=part, mask_run=masks, **same)
     report = write_audit(folder, found)
-    score = found.score
-    print(f"Verdict, step {found.verdict.step} of 4: {found.verdict.words}.")
-    print(f"AUROC pooled {score.pooled}, same source {score.same_source or 'not measurable'}")
-    for probe in found.probes:
-        print(f"  {probe.words}: {probe.pooled}, same source {probe.same_source or 'not measurable'}")
-    for caveat in (*found.target.notes, *found.verdict.caveats):
+    score = found.found.score
+    for sentence in answers(found.found):
+        print(sentence)
+    print(
+        f"AUROC pooled {score.pooled}, within source {score.same_source}, within sub-source {score.same_subsource}"
+    )
+    for probe in (*found.found.no_pixels, *found.found.retraining):
+        print(f"  {probe_words(probe.key)}: {probe.pooled}, within source {probe.same_source}")
+    for caveat in caveats(found.found):
         print(f"note: {caveat}", file=sys.stderr)
     print(f"{report} after {clock(time.monotonic() - begun)}. Research use only, not for diagnosis.")
-    if name_left_out(dataset, found.target.failures):
+    if name_left_out(dataset, found.found.failures):
         raise typer.Exit(1)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar a stage on a terminal; a line as a stage ends elsewhere."""
+def _progress() -> Iterator[ProgressCallback]:
+    """A bar a step on a terminal; a line as a step ends elsewhere."""
     from rich.console import Console
     from rich.progress import Progress, TaskID
+
+    from lungsight.audit import STEPS
 
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
         ended: set[str] = set()
 
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                number = f"[{STAGES.index(stage) + 1}/{len(STAGES)}] " if stage in STAGES else ""
-                tasks[stage] = bars.add_task(f"{number}{stage}".replace("[", "\\["), total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-            if done >= total and stage not in ended:
-                ended.add(stage)
+        def show(done: int, total: int, what: str = "") -> None:
+            if what not in tasks:
+                number = f"[{STEPS.index(what) + 1}/{len(STEPS)}] " if what in STEPS else ""
+                tasks[what] = bars.add_task(f"{number}{what}".replace("[", "\\["), total=total)
+            bars.update(tasks[what], completed=done, total=total)
+            if done >= total and what not in ended:
+                ended.add(what)
                 if not console.is_terminal:
-                    print(f"{stage}: done", file=sys.stderr, flush=True)
+                    print(f"{what}: done", file=sys.stderr, flush=True)
 
         yield show

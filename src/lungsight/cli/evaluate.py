@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +13,7 @@ from lungsight.cli.train import DataOption, command_line, name_left_out, need_tr
 from lungsight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from lungsight.audit import Found
     from lungsight.dataset import Dataset
     from lungsight.evaluation import GateFigures
     from lungsight.evaluation.assess import Assessment
@@ -116,7 +116,8 @@ def evaluate(
             raise ConfigError("--external needs a model to run: a RUN or --shipped")
         other = assess(predict(read_dataset(external, columns=parse_columns(external_columns)), "all"))
         found = _external(external, other)
-    audited = _audit(audit or (run / "audit" if run else None), required=audit is not None)
+    model = "shipped" if shipped else run or predictions
+    audited = _audit(audit or (run / "audit" if run else None), model, required=audit is not None)
     facts = provenance.describe(seed=0, data=dataset.fingerprint(), command=command_line())
     items = fill_in(assessment, dataset, facts, run=run, external=bool(found), audited=bool(audited))
     report = write_evaluation(
@@ -138,14 +139,19 @@ def _external(path: Path, assessment: Assessment) -> tuple[str, Interval]:
     return f"{path.resolve().name}, {len(assessment.scored)} images", assessment.diagnosis.figures["auroc"]
 
 
-def _audit(folder: Path | None, *, required: bool) -> dict[str, Any] | None:
-    if folder is None or not (required or (folder / "audit.json").is_file()):
+def _audit(folder: Path | None, model: str | Path | None, *, required: bool) -> Found | None:
+    """The model's audit; one that is merely found beside the run, and is not of this model, is left out with a word."""
+    from lungsight.audit import model_hash, read_audit
+
+    if folder is None or model is None or not (required or (folder / "audit.json").is_file()):
         return None
     try:
-        found: dict[str, Any] = json.loads((folder / "audit.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError("holds no audit", where=folder, hint="Run lungsight audit first") from error
-    return found
+        return read_audit(folder, model_hash(model))
+    except DataError as error:
+        if required:
+            raise
+        print(f"warning: {error}; left out", file=sys.stderr)
+        return None
 
 
 def _print(assessment: Assessment) -> None:

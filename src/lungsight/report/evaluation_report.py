@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lungsight.audit.records import Found
 from lungsight.dataset.table import Row
 from lungsight.errors import LungsightError
 from lungsight.evaluation.assess import Assessment
@@ -24,6 +25,7 @@ from lungsight.report.content import Curve, Measure
 from lungsight.report.image_tiles import plain, with_outlines
 from lungsight.report.page import Block, Page, Tile
 from lungsight.report.tables import Cell, Table
+from lungsight.wording import say
 from lungsight.xray import read_xray
 
 SHOWN, WORST = 4, 20
@@ -42,7 +44,7 @@ class Evaluated:
     """All that an evaluation report shows.
 
     Attributes:
-        audit: `audit.json` of the same model, where there is one.
+        audit: that of the same model, where there is one.
         external: AUROC on a second data set, and its name.
     """
 
@@ -50,7 +52,7 @@ class Evaluated:
     checklist: list[Item]
     provenance: Mapping[str, Any]
     data: str
-    audit: Mapping[str, Any] | None = None
+    audit: Found | None = None
     external: tuple[str, Interval] | None = None
 
 
@@ -84,10 +86,10 @@ def first_table(evaluated: Evaluated) -> list[tuple[str, Interval | None, str]]:
     figures_ = evaluated.assessment.diagnosis
     if figures_ is None:
         return []
-    probes = {probe["key"]: probe for probe in (evaluated.audit or {}).get("retraining", ())}
+    probes = {str(probe.key): probe for probe in evaluated.audit.retraining} if evaluated.audit else {}
 
     def of_probe(key: str) -> Interval | None:
-        return _interval(probes[key]["pooled"]) if key in probes else None
+        return probes[key].pooled.auroc if key in probes else None
 
     trained = "a network trained on this alone; near the pooled AUROC, it is not about lungs"
     same = figures_.same_source
@@ -101,7 +103,7 @@ def first_table(evaluated: Evaluated) -> list[tuple[str, Interval | None, str]]:
             else "no source has both classes, so it cannot be measured",
         ),
         ("Border only", of_probe("border"), trained if "border" in probes else NOT_MEASURED),
-        ("Lungs blacked out", of_probe("lungs-black"), trained if "lungs-black" in probes else NOT_MEASURED),
+        ("Lungs blacked out", of_probe("lungs_black"), trained if "lungs_black" in probes else NOT_MEASURED),
         (
             "External",
             evaluated.external[1] if evaluated.external else None,
@@ -110,11 +112,6 @@ def first_table(evaluated: Evaluated) -> list[tuple[str, Interval | None, str]]:
             else "not measured: give a second data set with `--external`",
         ),
     ]
-
-
-def _interval(found: Mapping[str, Any]) -> Interval:
-    values = {name: math.nan if found[name] is None else found[name] for name in ("value", "low", "high")}
-    return Interval(**{**found, **values})
 
 
 def _first_dict(rows: list[tuple[str, Interval | None, str]]) -> list[dict[str, Any]]:
@@ -233,7 +230,8 @@ def _first(block: Block, evaluated: Evaluated, tables: Mapping[str, Table]) -> N
     if "first" in tables:
         block.table(tables["first"])
         if evaluated.audit:
-            block.text(f"The shortcut audit's verdict: {evaluated.audit['verdict']['words']}.")
+            verdict = evaluated.audit.verdict
+            block.text(f"The shortcut audit: {say(verdict.data)}; {say(verdict.score)}.")
     if result.masks is not None:
         keys: list[tuple[str, Cell, str]] = [
             ("Dice, mean of images", Measure.of(result.masks.per_image["dice"]), ""),
