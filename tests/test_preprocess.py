@@ -15,6 +15,7 @@ from lungsight.preprocess import (
     bounding_box,
     crop_to_lungs,
     dilate,
+    resample,
     resize_image,
     resize_mask,
     to_uint8,
@@ -153,3 +154,107 @@ def test_no_lungs_is_none_and_flat_lungs_are_finite() -> None:
     flat = crop_to_lungs(image, np.ones((30, 30), bool), (16, 16))
     assert flat is not None
     assert np.isfinite(flat).all()
+
+
+# ------------------------------------------------------------------------------------- worked by hand
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)[:, None]
+
+
+def test_only_what_shrinks_both_ways_is_averaged() -> None:
+    """Eight rows to two: areas are the means of four rows; between pixels lie only the two in the middle."""
+    rows = column(0, 10, 20, 30, 40, 50, 60, 130)
+    means, between = column(15, 70), column(15, 55)
+    tall = np.repeat(rows, 2, axis=1)
+    assert np.array_equal(resize_image(tall, (2, 1)), means)
+    assert np.array_equal(resize_image(tall, (2, 2)), np.repeat(means, 2, axis=1)), "one side as it was"
+    assert np.array_equal(resize_image(tall, (2, 3)), np.repeat(between, 3, axis=1)), "the other side grows"
+    wide = np.ascontiguousarray(tall.T)
+    assert np.array_equal(resize_image(wide, (2, 2)), np.repeat(means, 2, axis=1).T)
+    assert np.array_equal(resize_image(wide, (3, 2)), np.repeat(between, 3, axis=1).T)
+    assert resize_image(tall, (8, 2)) is tall
+
+
+def test_growing_is_linear() -> None:
+    assert resize_image(column(0, 8), (4, 1)).ravel().tolist() == [0, 2, 6, 8]
+
+
+def test_resampling_by_name() -> None:
+    rows = column(0, 10, 20, 30, 40, 50, 60, 130)
+    assert resample(rows, (2, 1)).ravel().tolist() == [15, 70]
+    assert resample(rows, (2, 1), "linear").ravel().tolist() == [15, 55]
+    assert resample(rows, (2, 1), "nearest").ravel().tolist() == [0, 40]
+    assert resample(column(0, 0, 8, 8), (8, 1), "cubic").max() > 8, "a cubic overshoots"
+    colours = np.zeros((4, 6, 3), np.uint8)
+    assert resample(colours, (2, 5)).shape == (2, 5, 3)
+
+
+def test_a_probability_map_goes_back_between_pixels() -> None:
+    frame = Frame((1, 6), (0, 1, 1, 5), (1, 2))
+    assert frame.restore(np.array([[0, 1]], np.float32)).tolist() == [[0, 0, 0.25, 0.75, 1, 0]]
+    assert Frame.whole((1, 4), (1, 2)).restore(np.array([[0, 1]], np.float32), fill=9).tolist() == [
+        [0, 0.25, 0.75, 1]
+    ]
+
+
+def test_grey_levels_are_rounded_to_the_nearest() -> None:
+    values = np.array([[0.3, 0.5, 0.998, 0.0019, 0.002]], np.float32)  # 76.5, 127.5, 254.49, 0.48, 0.51
+    assert to_uint8(values).tolist() == [[76, 128, 254, 0, 1]]
+
+
+@pytest.mark.parametrize(("fraction", "radius"), [(0.0, 0), (0.004, 0), (0.006, 1), (0.01, 1), (0.026, 3)])
+def test_the_brush_is_rounded_to_whole_pixels(fraction: float, radius: int) -> None:
+    mask = np.zeros((40, 100), bool)
+    mask[20, 50] = True
+    assert bounding_box(dilate(mask, fraction)) == (20 - radius, 50 - radius, 21 + radius, 51 + radius)
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_the_lungs_grey_levels_run_from_their_1st_to_their_99th_percentile(kind: str) -> None:
+    """101 pixels of evenly rising grey: the 1st percentile is the second of them, the 99th the last but one."""
+    step = np.arange(101)
+    lung = (0.2 + step / 200).astype(np.float32) if kind == "float32" else (30 + 2 * step).astype(np.uint8)
+    image = np.stack([lung, np.full(101, lung.max() // 1 if kind == "uint8" else 1, lung.dtype)])
+    mask = np.zeros((2, 101), bool)
+    mask[0] = True
+    found = crop_to_lungs(image, mask, (1, 101), dilation=0)
+    assert found is not None
+    wanted = np.clip((step - 1) / 98, 0, 1)
+    assert found[0] == pytest.approx(wanted, abs=2e-6)
+    assert (found[0, 0], found[0, 1], found[0, 50], found[0, 99]) == (
+        0,
+        0,
+        pytest.approx(0.5),
+        pytest.approx(1),
+    )
+
+
+def test_grey_levels_closer_than_a_thousandth_are_not_pulled_apart() -> None:
+    image = np.array([[0.5] * 50 + [0.5004] * 50], np.float32)
+    found = crop_to_lungs(image, np.ones((1, 100), bool), (1, 100), dilation=0)
+    assert found is not None
+    assert found[0, :50] == pytest.approx(0, abs=1e-4)
+    assert found[0, 50:] == pytest.approx(0.4, abs=2e-3)
+
+
+def test_between_the_lungs_is_black_and_the_edge_is_black_before_it_is_resized() -> None:
+    image = np.array([[0.1, 0.9, 0.8, 0.9, 0.1]] * 2, np.float32)
+    mask = np.array([[False, True, False, True, False]] * 2)
+    found = crop_to_lungs(image, mask, (2, 3), dilation=0)
+    assert found is not None
+    assert found[0].tolist() == [0, 0, 0], "all of one grey: 0, and so is what lies between"
+    image[:, 1], image[:, 3] = 0.2, 0.6
+    assert crop_to_lungs(image, mask, (2, 3), dilation=0)[0] == pytest.approx([0, 0, 1])  # type: ignore[index]
+    assert crop_to_lungs(image, mask, (2, 1), dilation=0)[0] == pytest.approx([1 / 3])  # type: ignore[index]
+
+
+def test_the_mask_grows_by_a_fiftieth_unless_told_otherwise() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[40:60, 40:60] = True
+    image = np.random.default_rng(0).random((100, 100), np.float32)
+    usual = crop_to_lungs(image, mask, (24, 24))
+    assert usual is not None
+    assert np.array_equal(usual, crop_to_lungs(image, mask, (24, 24), dilation=0.02))
+    assert usual[0, 0] == 0 and usual[0, 12] > 0, "24 pixels from 38 to 62, with round corners"
