@@ -14,18 +14,21 @@ from lungsight.errors import ModelError
 from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
 from lungsight.evaluation.evaluate import load_metrics
 from lungsight.model import Model, save
-from lungsight.networks import GATE_CLASSES, NETWORKS, LungsCNN, LungsEnsemble
+from lungsight.networks import GATE_CLASSES, NETWORKS, LungsCNN, LungsEnsemble, Mirrored
 from lungsight.records import to_toml
 from lungsight.training import load_run
 from lungsight.training.export import to_onnx
+from lungsight.training.run_folder import write_weights
 
 RESEARCH_ONLY = "Research use only: not a medical device, not for diagnosis."
 PREVALENCE = 0.5
 """For which the probability of an exported diagnosis network holds."""
 _LIMITS = {
     "lungs": (
-        "Frontal chest X-rays only; trained on adults of one collection and children of one hospital.",
-        "The mask is what the V7 annotators drew: lung fields with the region behind the heart.",
+        "Frontal chest X-rays only, upright, of adults and of children from one hospital.",
+        "'full' is what the V7 annotators drew: lung fields with what heart and diaphragm hide; 'visible' is what the "
+        "annotators of JSRT and Shenzhen drew: the lung as far as it is seen beside them.",
+        "'heart' was learned from 87 films of adults, standing, posterior to anterior: elsewhere it is untested.",
     ),
     "diagnosis": (
         "Within one source its AUROC is the same-source figure of this card: read that one, not the pooled one.",
@@ -44,7 +47,7 @@ _LIMITS = {
 def export(
     run: str | Path, out: str | Path, *, name: str | None = None, licence: str = ""
 ) -> tuple[Model, float]:
-    """Write `NAME.onnx` and its card.
+    """Write `NAME.onnx` and its card, and of a lung network also `NAME.safetensors`, for a start of further training.
 
     A cross-validated folder becomes one network: the mean logit of its folds, calibrated on their out-of-fold
     scores, for images half of which are COVID-19.
@@ -100,6 +103,10 @@ def export(
         licence=licence,
         created=str(facts.get("created", "")),
     )
+    if recipe.task == "lungs":
+        # So that `--start shipped` can go on from it: in the ONNX file the layers are joined.
+        trained = network.network if isinstance(network, Mirrored) else network
+        write_weights(Path(out) / f"{card.name}.safetensors", trained)
     return save(out, card, code), difference
 
 

@@ -68,11 +68,16 @@ def claim_folder(folder: Path, recipe: Recipe, dataset: Dataset, split: Split, c
 
 def save_weights(folder: Path, network: nn.Module) -> None:
     """Write `weights.safetensors`; a folder that has it holds a finished run."""
+    write_weights(folder / "weights.safetensors", network)
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Write a network's weights as safetensors; raises OutputError."""
     from safetensors.torch import save
 
     state = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
     # Not `save_file`: on a full disk that raises an error of its own kind.
-    write_bytes(folder / "weights.safetensors", save(state))
+    write_bytes(path, save(state))
 
 
 def write_start(folder: Path, recipe: Recipe, dataset: Dataset, split: Split, command: str) -> None:
