@@ -208,6 +208,7 @@ def _check_run_settings(folder: Path, engine: Lungsight, labels: bool, resume: b
         "names": {item.card.task: f"{item.card.name} {item.card.version}" for item in engine.bundle.models},
         "threshold": engine.threshold,
         "mask_threshold": engine.mask_threshold,
+        "lungs": engine.convention.value,
         "labels": labels,
         "lung_labels": LungLabels.RIGHT1_LEFT2,
         "table": TABLE_VERSION,

@@ -211,7 +211,7 @@ class _View:
     def of(cls, model: Lungsight, result: Result) -> _View:
         settings = _network(model).card.input
         working = settings.resized
-        mask = resize_mask(lungs.find(result.network_map, model.bundle.lungs.card.threshold).mask, working)
+        mask = resize_mask(lungs.find(result.score_map, model.bundle.lungs.card.threshold).mask, working)
         if settings.preprocessing == "crop_to_lungs":
             box = bounding_box(dilate(mask, settings.dilation)) or (0, 0, *working)
         else:

@@ -42,6 +42,12 @@ def predict(
     mask_threshold: Annotated[
         float | None, typer.Option(help="Probability above which a pixel is lung; default: the network's.")
     ] = None,
+    lungs: Annotated[
+        str,
+        typer.Option(
+            help="What counts as lung: full (behind heart and diaphragm too) or visible (beside them)."
+        ),
+    ] = "full",
     model: Annotated[
         Path | None, typer.Option(help="Folder with other networks (NAME.onnx and NAME.json).")
     ] = None,
@@ -62,7 +68,9 @@ def predict(
     from lungsight.batch import predict as run
     from lungsight.inference import load_model
 
-    engine = load_model(model, threads=threads, threshold=threshold, mask_threshold=mask_threshold)
+    engine = load_model(
+        model, threads=threads, threshold=threshold, mask_threshold=mask_threshold, lungs=lungs
+    )
     try:
         with _progress() as listener:
             summary = run(

@@ -29,6 +29,8 @@ from lungsight.xray import XRay, read_xray
 Source = str | Path | bytes | NDArray[Any] | XRay
 """A path, the bytes of a file, an array as `read_xray` takes it, or an X-ray that was read."""
 
+HEART = "heart"
+"""Name of the heart among the classes of a lung network."""
 _PIXELS_AHEAD = 64_000_000
 """Decoded pixels that may wait, so that large files do not fill the memory."""
 
@@ -69,6 +71,7 @@ class Lungsight:
         threads: int | None = None,
         threshold: float | None = None,
         mask_threshold: float | None = None,
+        lungs: str | None = None,
     ) -> None:
         """Prepare the networks of a bundle; nothing is loaded before the first prediction.
 
@@ -78,9 +81,12 @@ class Lungsight:
             threshold: probability from which an X-ray is called COVID-19; the card's where None.
             mask_threshold: probability from which a pixel is lung in the mask; the card's where None. The score always
                 rests on the card's.
+            lungs: 'full' or 'visible', what counts as lung in the mask; the card's where None. The score always rests
+                on the card's.
 
         Raises:
-            ConfigError: a threshold outside (0, 1), or fewer than one thread.
+            ConfigError: a threshold outside (0, 1), fewer than one thread, or no such convention.
+            ModelError: the lung network does not give that convention.
         """
         for name, value in (("threshold", threshold), ("mask threshold", mask_threshold)):
             if value is not None and not 0 < value < 1:
@@ -91,6 +97,11 @@ class Lungsight:
         self.threads = threads
         self.threshold = threshold
         self.mask_threshold = bundle.lungs.card.threshold if mask_threshold is None else mask_threshold
+        own = bundle.lungs.card.convention or LungConvention.FULL.value
+        if lungs is not None and lungs not in list(LungConvention):
+            raise ConfigError("lungs are masked as 'full' or 'visible'", where="lungs")
+        self.convention = LungConvention(lungs or own)
+        self._channels = tuple(bundle.lungs.card.channel(name) for name in (own, self.convention))
         self.networks = tuple(map(NetworkId.of, bundle.models))
         self._shared = _Networks.of(bundle, threads)
         # Of many X-rays each core takes its own: cores that share one operation wait for each other.
@@ -196,21 +207,24 @@ class Lungsight:
             return []
         start = time.perf_counter()
         small = _batch([item.small for item in items], networks.lungs.card.input.channels)
-        maps_checked = self._check_output(networks.lungs.run(small)["probability"], items)
-        # Score, gate and flags rest on the network's own threshold, whatever mask is asked for.
-        own = self.bundle.lungs.card.threshold
-        found = [lungs.find(probability, own) for probability in maps_checked]
+        maps = self._check_output(networks.lungs.run(small)["probability"], items)
+        # Score, gate and flags rest on the network's own convention and threshold, whatever mask is asked for.
+        card = self.bundle.lungs.card
+        own, asked_for = self._channels
+        heart = card.classes.index(HEART) if HEART in card.classes else None
+        found = [lungs.find(each[own], card.threshold) for each in maps]
         flags = [plausibility.check(one, item.small) for item, one in zip(items, found, strict=True)]
         gates = self._judge(items, flags, networks.gate)
         diagnoses = self._diagnose(items, found, gates, networks.diagnosis)
         shared = (time.perf_counter() - start) / len(items)
         results = []
-        for item, probability, one, gated, diagnosis, flagged in zip(
-            items, maps_checked, found, gates, diagnoses, flags, strict=True
+        for item, each, one, gated, diagnosis, flagged in zip(
+            items, maps, found, gates, diagnoses, flags, strict=True
         ):
             start = time.perf_counter()
             frame = Frame.whole(item.xray.shape, self.bundle.lungs.card.input.size)
-            asked = one if self.mask_threshold == own else lungs.find(probability, self.mask_threshold)
+            same = (own, card.threshold) == (asked_for, self.mask_threshold)
+            asked = one if same else lungs.find(each[asked_for], self.mask_threshold)
             labels = asked.labels(frame)
             seconds = item.seconds + shared + time.perf_counter() - start
             results.append(
@@ -220,21 +234,24 @@ class Lungsight:
                     gated,
                     diagnosis,
                     flagged,
-                    probability,
+                    each[asked_for],
+                    each[own],
                     frame,
                     seconds,
                     networks=self.networks,
-                    convention=LungConvention(self.bundle.lungs.card.convention or "full"),
+                    convention=self.convention,
+                    heart_map=None if heart is None else each[heart],
                 )
             )
         return results
 
     def _check_output(self, maps: NDArray[np.float32], items: Sequence[_Item]) -> NDArray[np.float32]:
-        wanted = (len(items), 1, *self.bundle.lungs.card.input.size)
+        card = self.bundle.lungs.card
+        wanted = (len(items), max(1, len(card.classes)), *card.input.size)
         if maps.shape != wanted:
             raise self._shared.lungs.broken(f"answers with the shape {maps.shape} instead of {wanted}")
         # Where the network gives no number there is no lung.
-        return np.nan_to_num(maps[:, 0], nan=0.0, posinf=0.0, neginf=0.0)
+        return np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0)
 
     def _judge(
         self, items: Sequence[_Item], flags: Sequence[tuple[Flag, ...]], network: Session | None
@@ -285,6 +302,7 @@ def load_model(
     threads: int | None = None,
     threshold: float | None = None,
     mask_threshold: float | None = None,
+    lungs: str | None = None,
 ) -> Lungsight:
     """Load the networks that ship with lungsight, or those of a folder.
 
@@ -294,6 +312,8 @@ def load_model(
         threshold: probability from which an X-ray is called COVID-19; the card's where None.
         mask_threshold: probability from which a pixel is lung in the mask; the card's where None. The score always
             rests on the card's.
+        lungs: what counts as lung in the mask: 'full', with what heart and diaphragm hide, or 'visible', as far as
+            it is seen beside them; the card's where None ('full' for what ships).
 
     Raises:
         ModelError: there is no usable lung network, or a file is not what its card says.
@@ -304,4 +324,6 @@ def load_model(
         >>> model = load_model()                      # doctest: +SKIP
         >>> result = model("chest.png")               # doctest: +SKIP
     """
-    return Lungsight(load_bundle(path), threads=threads, threshold=threshold, mask_threshold=mask_threshold)
+    return Lungsight(
+        load_bundle(path), threads=threads, threshold=threshold, mask_threshold=mask_threshold, lungs=lungs
+    )

@@ -133,7 +133,9 @@ class Result:
     flags: tuple[Flag, ...]
     """What is implausible about the lungs."""
     network_map: NDArray[np.float32] = field(repr=False)
-    """(h, w) lung probability at network size, as the network gave it."""
+    """(h, w) lung probability at network size, as the network gave it, in the convention of the mask."""
+    score_map: NDArray[np.float32] = field(repr=False)
+    """(h, w) the same in the network's own convention, on which score, gate and flags rest."""
     frame: Frame = field(repr=False)
     """Geometry between the file and the network."""
     seconds: float = 0.0
@@ -142,6 +144,8 @@ class Result:
     """Which networks answered."""
     convention: LungConvention = LungConvention.FULL
     """What counts as lung in the mask."""
+    heart_map: NDArray[np.float32] | None = field(default=None, repr=False)
+    """(h, w) heart probability at network size; None where the network does not mark the heart."""
 
     @property
     def name(self) -> str:

@@ -74,7 +74,11 @@ class Engine:
         self._per_core = model
         if model.threads != 1:
             self._per_core = Lungsight(
-                model.bundle, threads=1, threshold=model.threshold, mask_threshold=model.mask_threshold
+                model.bundle,
+                threads=1,
+                threshold=model.threshold,
+                mask_threshold=model.mask_threshold,
+                lungs=model.convention,
             )
         self._batch = max(1, batch // self._cores)
         self._lock = threading.Lock()
