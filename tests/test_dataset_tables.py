@@ -323,12 +323,13 @@ def test_converted_data_is_the_same_data(folder: Path, tmp_path_factory: pytest.
 
 
 def test_converting_resizes_and_goes_on_past_a_broken_file(folder: Path) -> None:
-    image = folder / "images" / "b.png"
-    image.write_bytes(image.read_bytes()[:60])
+    broken = folder / "images" / "b.png"
+    broken.write_bytes(broken.read_bytes()[:60])
     written = write_manifest(read_dataset(folder), folder / "new", size=(16, 16))
     assert [row.id for row in written] == ["1", "3"]
     assert [item.id for item in written.excluded] == ["2"]
-    assert Image.open(written.rows[0].image).size == (16, 16)
+    with Image.open(written.rows[0].image) as image:
+        assert image.size == (16, 16)
     with Image.open(folder / "new" / "masks" / "1.png") as mask:
         assert (mask.mode, mask.size) == ("1", (16, 16))
     assert not (folder / "new" / "masks" / "2.png").exists()

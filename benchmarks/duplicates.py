@@ -1,0 +1,213 @@
+"""How many copies of a film are found, and how many false pairs: `python benchmarks/duplicates.py FOLDER ...`.
+
+Folders hold data sets that `lungsight data describe` reads. Images are dealt into two parts by a hash of their id, by
+patient; limits of `lungsight.duplicates` were set on the part `tune`, and the part `report` is what this prints. Copies
+are made of `--queries` images, one change each, and looked for among all images of the part: found means paired with
+its original. False pairs are pairs of originals of different patients; they are listed, to be looked at, since public
+sets hold true copies under two patients.
+
+    python benchmarks/duplicates.py DATA/v7-cxr-224 DATA/other-hospitals/* --part report --queries 60
+    python benchmarks/duplicates.py --speed 100000
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight import duplicates
+from lungsight.dataset import read_dataset
+from lungsight.dataset.cache import load_arrays
+
+Image = NDArray[np.uint8]
+Change = Callable[[Image, np.random.Generator], Image]
+
+
+def crop(image: Image, rng: np.random.Generator, fraction: float = 0.02) -> Image:
+    """Cut `fraction` off each side."""
+    height, width = image.shape
+    down, across = round(fraction * height), round(fraction * width)
+    return cv2.resize(image[down : height - down, across : width - across], (width, height))
+
+
+def rotate(image: Image, rng: np.random.Generator, degrees: float = 2) -> Image:
+    """Turn either way."""
+    height, width = image.shape
+    angle = degrees if rng.random() < 0.5 else -degrees
+    return cv2.warpAffine(image, cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1), (width, height))
+
+
+def clahe(image: Image, rng: np.random.Generator) -> Image:
+    """Equalise locally."""
+    return cv2.createCLAHE(float(rng.uniform(2, 4)), (8, 8)).apply(image)
+
+
+def bars(image: Image, rng: np.random.Generator) -> Image:
+    """Black or white bars, added around or painted over two sides."""
+    height, width = image.shape
+    thick, value = int(height * rng.uniform(0.03, 0.12)), int(rng.choice([0, 0, 255]))
+    kind = rng.choice(["around", "top and bottom", "left and right"])
+    out = image.copy()
+    if kind == "around":
+        padded = cv2.copyMakeBorder(out, thick, thick, 0, thick, cv2.BORDER_CONSTANT, value=value)
+        return cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA)
+    if kind == "top and bottom":
+        out[:thick], out[-thick:] = value, value
+    else:
+        out[:, :thick], out[:, -thick:] = value, value
+    return out
+
+
+def text(image: Image, rng: np.random.Generator) -> Image:
+    """One to three words in black or white."""
+    out = image.copy()
+    for _ in range(rng.integers(1, 4)):
+        words = "".join(rng.choice(list("ABCLR0123456789"), int(rng.integers(3, 12))))
+        place = int(rng.integers(0, out.shape[1] * 0.6)), int(rng.integers(15, out.shape[0] - 5))
+        size, value = float(rng.uniform(0.4, 0.9)), int(rng.choice([255, 0]))
+        cv2.putText(out, words, place, cv2.FONT_HERSHEY_SIMPLEX, size, value, 2)
+    return out
+
+
+def arrow(image: Image, rng: np.random.Generator) -> Image:
+    """One to three arrows."""
+    out = image.copy()
+    for _ in range(rng.integers(1, 4)):
+        tip = rng.integers(20, min(out.shape) - 20, 2)
+        tail = tip + rng.integers(-50, 50, 2)
+        start, stop = (int(tail[0]), int(tail[1])), (int(tip[0]), int(tip[1]))
+        cv2.arrowedLine(out, start, stop, int(rng.choice([255, 0])), int(rng.integers(2, 5)), tipLength=0.4)
+    return out
+
+
+def jpeg(image: Image, rng: np.random.Generator) -> Image:
+    """Quality 30 to 70."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 70))])
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+
+
+CHANGES: dict[str, Change] = {
+    "crop of 2 %": crop,
+    "rotation of 2 degrees": rotate,
+    "CLAHE": clahe,
+    "equalisation": lambda image, rng: cv2.equalizeHist(image),
+    "mirror": lambda image, rng: np.ascontiguousarray(image[:, ::-1]),
+    "inversion": lambda image, rng: 255 - image,
+    "bars": bars,
+    "text": text,
+    "arrow": arrow,
+    "JPEG": jpeg,
+    "half the size": lambda image, rng: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+    "crop of 5 %": lambda image, rng: crop(image, rng, 0.05),
+    "rotation of 4 degrees": lambda image, rng: rotate(image, rng, 4),
+    "mirror, crop, rotation, CLAHE and text": lambda image, rng: text(
+        clahe(rotate(crop(np.ascontiguousarray(image[:, ::-1]), rng), rng), rng), rng
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--part", choices=["tune", "report"], default="report")
+    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--limit", type=int, default=0, help="Take so many images of the part only.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speed", type=int, default=0, help="Time this many descriptors of noise instead.")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    if arguments.speed:
+        speed(arguments.speed, arguments.seed)
+        return
+    detection(arguments.folders, arguments.part, arguments.queries, arguments.limit, arguments.seed)
+
+
+def detection(folders: list[Path], part: str, queries: int, limit: int, seed: int) -> None:
+    """Print the table of found copies and the pairs among the originals."""
+    images: list[Image] = []
+    names: list[str] = []
+    patients: list[str] = []
+    for folder in folders:
+        dataset = read_dataset(folder)
+        chosen = dataset.where(lambda row: part_of(row.patient or row.id) == part)
+        arrays = load_arrays(chosen, (224, 224))
+        images += list(arrays.images)
+        names += [f"{folder.name}:{row.id}" for row in arrays.rows]
+        patients += [row.patient or row.id for row in arrays.rows]
+    rng = np.random.default_rng(seed)
+    if limit:
+        order = np.sort(rng.permutation(len(images))[:limit])
+        images, names, patients = ([one[i] for i in order] for one in (images, names, patients))  # type: ignore[assignment]
+    print(f"{len(images)} images, part {part}, seed {seed}", flush=True)
+    started = time.process_time()
+    prepared = [duplicates.prepare(image) for image in images]
+    matches = duplicates.find_duplicates(prepared)
+    seconds = time.process_time() - started
+    print(f"among the originals: {len(matches)} pairs, {1000 * seconds / len(images):.1f} ms of CPU an image")
+    apart = [match for match in matches if patients[match.first] != patients[match.second]]
+    print(f"of different patients: {len(apart)}, to be looked at:")
+    for match in apart:
+        print(f"  {names[match.first]} {names[match.second]} {match.agreement:.3f}")
+    known = {(match.first, match.second) for match in matches}
+    chosen = rng.permutation(len(images))[:queries]
+    for name, change in CHANGES.items():
+        copies = [change(images[index], rng) for index in chosen]
+        # One cluster for all originals: pairs among them are known.
+        clusters = [0] * len(images) + list(range(1, queries + 1))
+        found = duplicates.find_duplicates([*prepared, *map(duplicates.prepare, copies)], clusters=clusters)
+        pairs = {(match.first, match.second): match.agreement for match in found}
+        hits = sum((int(index), len(images) + k) in pairs for k, index in enumerate(chosen))
+        copies_of = {(int(index), len(images) + k) for k, index in enumerate(chosen)}
+        false = {
+            pair
+            for pair in set(pairs) - known - copies_of
+            if pair[1] >= len(images) and not _same(pair, chosen, patients, known, len(images))
+        }
+        print(
+            f"{name:40s} found {hits} of {queries} = {hits / queries:.3f}; false pairs {len(false)}",
+            flush=True,
+        )
+
+
+def _same(
+    pair: tuple[int, int],
+    chosen: NDArray[np.intp],
+    patients: list[str],
+    known: set[tuple[int, int]],
+    count: int,
+) -> bool:
+    """Whether a copy was paired with a copy, or with a known duplicate or another film of its original's patient."""
+    one = pair[0] if pair[0] < count else int(chosen[pair[0] - count])
+    other = int(chosen[pair[1] - count])
+    return (min(one, other), max(one, other)) in known or patients[one] == patients[other]
+
+
+def part_of(patient: str) -> str:
+    """'tune' or 'report', by a hash."""
+    return "tune" if hashlib.sha256(patient.encode()).digest()[0] % 2 else "report"
+
+
+def speed(count: int, seed: int) -> None:
+    """Time the search for neighbours alone, on descriptors of the size and kind that images have."""
+    rng = np.random.default_rng(seed)
+    size = duplicates.CELLS**2 * duplicates.BINS
+    # Descriptors of X-rays lie near one another: a common part and an own one.
+    vectors = rng.normal(size=(count, size)).astype(np.float32) * 0.6 + rng.normal(size=size).astype(
+        np.float32
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    started, used = time.perf_counter(), time.process_time()
+    found = sum(len(places) for _, _, places, _ in duplicates._approximate(vectors.astype(np.float16)))
+    wall, cpu = time.perf_counter() - started, time.process_time() - used
+    print(f"{count} descriptors, {found} queries: {wall:.0f} s, {cpu:.0f} s of CPU")
+
+
+if __name__ == "__main__":
+    main()
