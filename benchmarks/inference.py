@@ -323,7 +323,7 @@ def low_precision(model: Lungsight, files: list[Path], scratch: Path) -> dict[st
     source, target = scratch / "float.onnx", scratch / "int8.onnx"
     (scratch / "plain.onnx").write_bytes(model.bundle.lungs.onnx)
     quantization.quant_pre_process(str(scratch / "plain.onnx"), str(source), skip_symbolic_shape=True)
-    name = Session(model.bundle.lungs, 1).input_name
+    name = Session(model.bundle.lungs, 1).inputs[0]
 
     class Images(quantization.CalibrationDataReader):
         def __init__(self) -> None:

@@ -1,4 +1,14 @@
-"""Lung masks and an honest COVID-19 score for frontal chest X-rays. Research use only, not for diagnosis."""
+"""Lung masks and an honest COVID-19 score for frontal chest X-rays. Research use only, not for diagnosis.
+
+    >>> from lungsight import load_model
+    >>> model = load_model()
+    >>> import numpy as np
+    >>> result = model(np.full((300, 250), 0.5))     # a path, bytes, an array, a tensor, a PIL image
+    >>> result.mask.shape, result.status
+    ((300, 250), <Status.REFUSED: 'refused'>)
+
+Every type and error that a caller meets is here.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +23,114 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from lungsight.batch import predict
+    from lungsight.batch import Summary, predict
     from lungsight.dataset import read_dataset
-    from lungsight.errors import LungsightError
-    from lungsight.inference import load_model
-    from lungsight.xray import read_xray
+    from lungsight.errors import (
+        ConfigError,
+        DataError,
+        InputError,
+        LungsightError,
+        MissingExtraError,
+        ModelError,
+        OutputError,
+        PassedOverError,
+        RefusedError,
+    )
+    from lungsight.inference import (
+        Diagnosis,
+        Failure,
+        Gate,
+        Lungsight,
+        NetworkId,
+        Result,
+        ResultRecord,
+        load_model,
+    )
+    from lungsight.wording import (
+        Decision,
+        Flag,
+        GateAnswer,
+        LungConvention,
+        LungLabels,
+        Reason,
+        Status,
+        say,
+        say_all,
+    )
+    from lungsight.writers.results import read_results
+    from lungsight.xray import Limits, XRay, read_xray
 
-__all__ = ["LungsightError", "__version__", "load_model", "predict", "read_dataset", "read_xray"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "Decision",
+    "Diagnosis",
+    "Failure",
+    "Flag",
+    "Gate",
+    "GateAnswer",
+    "InputError",
+    "Limits",
+    "LungConvention",
+    "LungLabels",
+    "Lungsight",
+    "LungsightError",
+    "MissingExtraError",
+    "ModelError",
+    "NetworkId",
+    "OutputError",
+    "PassedOverError",
+    "Reason",
+    "RefusedError",
+    "Result",
+    "ResultRecord",
+    "Status",
+    "Summary",
+    "XRay",
+    "__version__",
+    "load_model",
+    "predict",
+    "read_dataset",
+    "read_results",
+    "read_xray",
+    "say",
+    "say_all",
+]
 
 _HOMES = {
+    "ConfigError": "lungsight.errors",
+    "DataError": "lungsight.errors",
+    "Decision": "lungsight.wording",
+    "Diagnosis": "lungsight.inference",
+    "Failure": "lungsight.inference",
+    "Flag": "lungsight.wording",
+    "Gate": "lungsight.inference",
+    "GateAnswer": "lungsight.wording",
+    "InputError": "lungsight.errors",
+    "Limits": "lungsight.xray",
+    "LungConvention": "lungsight.wording",
+    "LungLabels": "lungsight.wording",
+    "Lungsight": "lungsight.inference",
     "LungsightError": "lungsight.errors",
+    "MissingExtraError": "lungsight.errors",
+    "ModelError": "lungsight.errors",
+    "NetworkId": "lungsight.inference",
+    "OutputError": "lungsight.errors",
+    "PassedOverError": "lungsight.errors",
+    "Reason": "lungsight.wording",
+    "RefusedError": "lungsight.errors",
+    "Result": "lungsight.inference",
+    "ResultRecord": "lungsight.inference",
+    "Status": "lungsight.wording",
+    "Summary": "lungsight.batch",
+    "XRay": "lungsight.xray",
     "load_model": "lungsight.inference",
     "predict": "lungsight.batch",
     "read_dataset": "lungsight.dataset",
+    "read_results": "lungsight.writers.results",
     "read_xray": "lungsight.xray",
+    "say": "lungsight.wording",
+    "say_all": "lungsight.wording",
 }
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,15 @@ from lungsight.inference import lung_masks as lungs
 from lungsight.inference import plausibility
 from lungsight.inference import view_gate as gate
 from lungsight.inference.classifier import Diagnosis, decide, prepare
+from lungsight.inference.reader import Duplicate, Item, Source, name_of, read_item, split_sources
 from lungsight.inference.result import Failure, NetworkId, Result
-from lungsight.inference.sessions import Session
+from lungsight.inference.sessions import PROVIDERS, Networks, Session
 from lungsight.model import Bundle, load_bundle
-from lungsight.preprocess import Frame, resize_image, to_unit
+from lungsight.preprocess import Frame
 from lungsight.wording import Decision, Flag, LungConvention, Reason
-from lungsight.xray import XRay, read_xray
+from lungsight.xray import Limits
 
-Source = str | Path | bytes | NDArray[Any] | XRay
-"""A path, the bytes of a file, an array as `read_xray` takes it, or an X-ray that was read."""
+Tag = TypeVar("Tag")
 
 HEART = "heart"
 """Name of the heart among the classes of a lung network."""
@@ -35,34 +35,12 @@ _PIXELS_AHEAD = 64_000_000
 """Decoded pixels that may wait, so that large files do not fill the memory."""
 
 
-@dataclass(slots=True)
-class _Item:
-    """One X-ray on its way through the networks."""
-
-    xray: XRay
-    seconds: float
-    small: NDArray[np.float32]
-    """(h, w) of the lung network."""
-    gate: NDArray[np.float32] | None
-    """(h, w) of the gate."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Networks:
-    """The sessions of a bundle, each with so many threads to an operation."""
-
-    lungs: Session
-    diagnosis: Session | None
-    gate: Session | None
-
-    @classmethod
-    def of(cls, bundle: Bundle, threads: int | None) -> _Networks:
-        others = (Session(one, threads) if one else None for one in (bundle.diagnosis, bundle.gate))
-        return cls(Session(bundle.lungs, threads), *others)
-
-
 class Lungsight:
-    """Networks that are ready to use. Make one with `load_model`; it may be shared between threads."""
+    """Networks that are ready to use. Make one with `load_model`.
+
+    It may be shared between threads, and pickled or copied into other processes (joblib, multiprocessing, Ray): what is
+    copied is the networks and the settings.
+    """
 
     def __init__(
         self,
@@ -72,6 +50,8 @@ class Lungsight:
         threshold: float | None = None,
         mask_threshold: float | None = None,
         lungs: str | None = None,
+        limits: Limits | None = None,
+        device: str = "cpu",
     ) -> None:
         """Prepare the networks of a bundle; nothing is loaded before the first prediction.
 
@@ -84,8 +64,11 @@ class Lungsight:
             lungs: 'full' or 'visible', what counts as lung in the mask; the card's where None. The score always rests
                 on the card's.
 
+            limits: how large a file is accepted; `Limits()` where None.
+            device: 'cpu', or another of `sessions.PROVIDERS`, for the networks.
+
         Raises:
-            ConfigError: a threshold outside (0, 1), fewer than one thread, or no such convention.
+            ConfigError: a threshold outside (0, 1), fewer than one thread, no such convention, or no such device.
             ModelError: the lung network does not give that convention.
         """
         for name, value in (("threshold", threshold), ("mask threshold", mask_threshold)):
@@ -93,8 +76,14 @@ class Lungsight:
                 raise ConfigError(f"the {name} must lie between 0 and 1, not {value}")
         if threads is not None and threads < 1:
             raise ConfigError(f"at least one thread is needed, not {threads}")
+        if device not in PROVIDERS:
+            raise ConfigError(
+                "the device is not known", where="device", hint=f"Known: {', '.join(PROVIDERS)}"
+            )
         self.bundle = bundle
         self.threads = threads
+        self.limits = limits
+        self.device = device
         self.threshold = threshold
         self.mask_threshold = bundle.lungs.card.threshold if mask_threshold is None else mask_threshold
         own = bundle.lungs.card.convention or LungConvention.FULL.value
@@ -103,34 +92,91 @@ class Lungsight:
         self.convention = LungConvention(lungs or own)
         self._channels = tuple(bundle.lungs.card.channel(name) for name in (own, self.convention))
         self.networks = tuple(map(NetworkId.of, bundle.models))
-        self._shared = _Networks.of(bundle, threads)
+        self._shared = Networks.of(bundle, threads, device)
         # Of many X-rays each core takes its own: cores that share one operation wait for each other.
-        self._per_core = self._shared if threads == 1 else _Networks.of(bundle, 1)
+        one_set = threads == 1 or device != "cpu"
+        self._per_core = self._shared if one_set else Networks.of(bundle, 1, device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings = {
+            "threads": self.threads,
+            "threshold": self.threshold,
+            "mask_threshold": self.mask_threshold,
+            "limits": self.limits,
+            "device": self.device,
+        }
+        return _rebuild, (self.bundle, settings)
+
+    def __repr__(self) -> str:
+        networks = ", ".join(f"{one.task} {one.name} {one.version}" for one in self.networks)
+        return f"Lungsight({networks}; device {self.device})"
 
     def __call__(self, source: Source, *, name: str | None = None) -> Result:
         """Predict one X-ray.
 
         Args:
-            source: a path, bytes, array or `XRay`.
+            source: a path, bytes, open file, array, tensor, PIL image or `XRay`; see `reader.Source`.
             name: what the result and messages call it.
 
         Raises:
             InputError: it cannot be read.
             ModelError: a network cannot be used.
         """
-        return self._predict([self._read(source, name)], self._shared)[0]
+        item = self._read(source, name, None)
+        if isinstance(item, Duplicate):  # only where a caller claims digests
+            raise InputError("came up before", where=item.name)
+        return self._predict([item], self._shared)[0]
 
-    def predict_many(
-        self, sources: Iterable[Source], *, batch: int = 8
-    ) -> Generator[Result | Failure, None, None]:
+    def predict(self, sources: Any, *, batch: int = 8) -> list[Result | Failure]:
+        """Predict several X-rays at once, and hold all results.
+
+        Args:
+            sources: a list of paths, bytes, arrays ..., an array of (N, H, W), or one X-ray.
+            batch: X-rays that go through the networks together.
+
+        Returns:
+            A result for each, in their order; a `Failure` for one that cannot be read.
+
+        Raises:
+            ConfigError: `batch` is below 1.
+            ModelError: a network cannot be used.
+        """
+        return list(self.stream(sources, batch=batch))
+
+    def stream(self, sources: Any, *, batch: int = 8) -> Generator[Result | Failure, None, None]:
         """Predict any number of X-rays, in their order; one that cannot be read gives a `Failure`.
 
         Decoding runs in threads ahead of the networks, and each core runs the networks on its own part of a batch.
         At any time about two batches are in memory, so that memory does not grow with the number of X-rays.
 
         Args:
-            sources: may be a generator; it is read only as far as needed.
+            sources: as `predict` takes them; a generator is read only as far as needed.
             batch: X-rays that go through the networks together.
+
+        Raises:
+            ConfigError: `batch` is below 1.
+            ModelError: a network cannot be used.
+        """
+        tagged = self.stream_tagged(((source, None) for source in split_sources(sources)), batch=batch)
+        return _untagged(tagged)
+
+    predict_many = stream
+    """The name before."""
+
+    def stream_tagged(
+        self,
+        sources: Iterable[tuple[Source, Tag]],
+        *,
+        batch: int = 8,
+        claim: Callable[[str], bool] | None = None,
+    ) -> Generator[tuple[Result | Failure | Duplicate, Tag], None, None]:
+        """As `stream`, with a tag beside each source that comes back beside its result.
+
+        Args:
+            sources: pairs of a source and its tag.
+            batch: X-rays that go through the networks together.
+            claim: asked for the SHA-256 of each file before it is decoded; where it says no, the file gives a
+                `Duplicate`.
 
         Raises:
             ConfigError: `batch` is below 1.
@@ -138,14 +184,17 @@ class Lungsight:
         """
         if batch < 1:
             raise ConfigError(f"a batch needs at least one X-ray, not {batch}")
-        return self._stream(iter(sources), batch)
+        return self._stream(iter(sources), batch, claim)
 
-    def _stream(self, sources: Iterator[Source], batch: int) -> Generator[Result | Failure, None, None]:
+    def _stream(
+        self, sources: Iterator[tuple[Source, Tag]], batch: int, claim: Callable[[str], bool] | None
+    ) -> Generator[tuple[Result | Failure | Duplicate, Tag], None, None]:
         workers = self.threads or os.cpu_count() or 1
         share = max(1, batch // workers)
-        reading: deque[Future[_Item | Failure]] = deque()
-        running: deque[Future[list[Result | Failure]]] = deque()
-        ready: list[_Item | Failure] = []
+        reading: deque[tuple[Future[Item | Failure | Duplicate], Tag]] = deque()
+        running: deque[tuple[Future[list[Result | Failure | Duplicate]], list[Tag]]] = deque()
+        ready: list[Item | Failure | Duplicate] = []
+        tags: list[Tag] = []
         pixels = largest = 0
         decoding, networks = (
             ThreadPoolExecutor(workers, thread_name_prefix=f"lungsight-{name}")
@@ -157,52 +206,67 @@ class Lungsight:
                 ahead = max(workers, min(batch // 2, _PIXELS_AHEAD // max(largest, 1)))
                 while more and len(reading) < ahead:
                     try:
-                        reading.append(decoding.submit(self._try_read, next(sources)))
+                        source, tag = next(sources)
+                        reading.append((decoding.submit(self._try_read, source, claim), tag))
                     except StopIteration:
                         more = False
                 if reading:
-                    item = reading.popleft().result()
+                    future, tag = reading.popleft()
+                    item = future.result()
                     ready.append(item)
-                    if isinstance(item, _Item):
+                    tags.append(tag)
+                    if isinstance(item, Item):
                         pixels += item.xray.pixels.size
                         largest = max(largest, item.xray.pixels.size)
                 last = not (more or reading)
                 if ready and (len(ready) >= share or pixels > _PIXELS_AHEAD // workers or last):
                     alone = last and not running and len(ready) == 1
                     chosen = self._shared if alone else self._per_core
-                    running.append(networks.submit(self._pass, ready, chosen))
-                    ready, pixels = [], 0
-                while running and (last or len(running) >= workers or running[0].done()):
-                    yield from running.popleft().result()
+                    running.append((networks.submit(self._pass, ready, chosen), tags))
+                    ready, tags, pixels = [], [], 0
+                while running and (last or len(running) >= workers or running[0][0].done()):
+                    done, theirs = running.popleft()
+                    yield from zip(done.result(), theirs, strict=True)
         finally:
             for pool in (decoding, networks):
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _pass(self, ready: Sequence[_Item | Failure], networks: _Networks) -> list[Result | Failure]:
-        results = iter(self._predict([item for item in ready if isinstance(item, _Item)], networks))
-        return [item if isinstance(item, Failure) else next(results) for item in ready]
+    def _pass(
+        self, ready: Sequence[Item | Failure | Duplicate], networks: Networks
+    ) -> list[Result | Failure | Duplicate]:
+        results = iter(self._predict([item for item in ready if isinstance(item, Item)], networks))
+        return [next(results) if isinstance(item, Item) else item for item in ready]
 
-    def _try_read(self, source: Source) -> _Item | Failure:
+    def _try_read(self, source: Source, claim: Callable[[str], bool] | None) -> Item | Failure | Duplicate:
         start = time.perf_counter()
+        name = name_of(source)
         try:
-            return self._read(source, None)
+            return self._read(source, name, claim)
+        except LungsightError as error:
+            return Failure(error.where or name, error, time.perf_counter() - start)
+        except MemoryError as error:
+            known = InputError("needs more memory than there is", code="memory", where=name)
+            known.__cause__ = error
         except Exception as error:  # whatever a decoder makes of a broken file, the rest goes on
-            name = str(source) if isinstance(source, str | Path) else type(source).__name__
-            if isinstance(error, LungsightError):
-                known: LungsightError = error
-            else:
-                known = InputError(f"cannot be read ({type(error).__name__}: {error})", where=name)
-            return Failure(known.where or name, known, time.perf_counter() - start)
+            known = InputError("cannot be read", where=name, detail=f"{type(error).__name__}: {error}")
+            known.__cause__ = error
+        return Failure(name, known, time.perf_counter() - start)
 
-    def _read(self, source: Source, name: str | None) -> _Item:
-        start = time.perf_counter()
-        xray = source if isinstance(source, XRay) else read_xray(source, name=name)
-        gating = self.bundle.gate
-        small = to_unit(resize_image(xray.pixels, self.bundle.lungs.card.input.size))
-        for_gate = to_unit(resize_image(xray.pixels, gating.card.input.size)) if gating else None
-        return _Item(xray, time.perf_counter() - start, small, for_gate)
+    def _read(
+        self, source: Source, name: str | None, claim: Callable[[str], bool] | None
+    ) -> Item | Duplicate:
+        gate, diagnosis = self.bundle.gate, self.bundle.diagnosis
+        return read_item(
+            source,
+            self.bundle.lungs.card.input.size,
+            gate.card.input.size if gate else None,
+            diagnosis=diagnosis.card.input.resized if diagnosis else None,
+            name=name,
+            limits=self.limits,
+            claim=claim,
+        )
 
-    def _predict(self, items: Sequence[_Item], networks: _Networks) -> list[Result]:
+    def _predict(self, items: Sequence[Item], networks: Networks) -> list[Result]:
         if not items:
             return []
         start = time.perf_counter()
@@ -241,11 +305,12 @@ class Lungsight:
                     networks=self.networks,
                     convention=self.convention,
                     heart_map=None if heart is None else each[heart],
+                    sha256=item.sha256,
                 )
             )
         return results
 
-    def _check_output(self, maps: NDArray[np.float32], items: Sequence[_Item]) -> NDArray[np.float32]:
+    def _check_output(self, maps: NDArray[np.float32], items: Sequence[Item]) -> NDArray[np.float32]:
         card = self.bundle.lungs.card
         wanted = (len(items), max(1, len(card.classes)), *card.input.size)
         if maps.shape != wanted:
@@ -254,7 +319,7 @@ class Lungsight:
         return np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0)
 
     def _judge(
-        self, items: Sequence[_Item], flags: Sequence[tuple[Flag, ...]], network: Session | None
+        self, items: Sequence[Item], flags: Sequence[tuple[Flag, ...]], network: Session | None
     ) -> list[gate.Gate]:
         card = network.card if network else None
         answers: Sequence[NDArray[np.float32] | None] = [None] * len(items)
@@ -268,7 +333,7 @@ class Lungsight:
 
     def _diagnose(
         self,
-        items: Sequence[_Item],
+        items: Sequence[Item],
         found: Sequence[lungs.Lungs],
         gates: Sequence[gate.Gate],
         network: Session | None,
@@ -280,7 +345,7 @@ class Lungsight:
         inputs: list[NDArray[np.float32]] = []
         scored: list[int] = []
         for index, (item, one, gated) in enumerate(zip(items, found, gates, strict=True)):
-            view = prepare(item.xray.pixels, one.mask, card.input) if gated.frontal else None
+            view = prepare(item.sizes.at(card.input.resized), one.mask, card.input) if gated.frontal else None
             if view is not None:
                 inputs.append(view)
                 scored.append(index)
@@ -290,6 +355,19 @@ class Lungsight:
                 evidence = outputs["cam"][row, 0] if "cam" in outputs else None
                 answers[index] = decide(float(outputs["logit"][row, 0]), card, evidence, self.threshold)
         return answers
+
+
+def _untagged(
+    tagged: Generator[tuple[Result | Failure | Duplicate, None], None, None],
+) -> Generator[Result | Failure, None, None]:
+    with closing(tagged):
+        for one, _ in tagged:
+            if not isinstance(one, Duplicate):  # none come without a claim
+                yield one
+
+
+def _rebuild(bundle: Bundle, settings: dict[str, Any]) -> Lungsight:
+    return Lungsight(bundle, **settings)
 
 
 def _batch(images: Sequence[NDArray[np.float32]], channels: int) -> NDArray[np.float32]:
@@ -303,6 +381,8 @@ def load_model(
     threshold: float | None = None,
     mask_threshold: float | None = None,
     lungs: str | None = None,
+    limits: Limits | None = None,
+    device: str = "cpu",
 ) -> Lungsight:
     """Load the networks that ship with lungsight, or those of a folder.
 
@@ -315,15 +395,27 @@ def load_model(
         lungs: what counts as lung in the mask: 'full', with what heart and diaphragm hide, or 'visible', as far as
             it is seen beside them; the card's where None ('full' for what ships).
 
+        limits: how large a file is accepted; `Limits()` where None.
+        device: 'cpu', 'cuda', 'openvino' ...: where the networks run; see `docs/devices.md`.
+
     Raises:
         ModelError: there is no usable lung network, or a file is not what its card says.
         ConfigError: a setting is out of range.
 
     Example:
+        >>> import numpy as np
         >>> from lungsight import load_model
-        >>> model = load_model()                      # doctest: +SKIP
-        >>> result = model("chest.png")               # doctest: +SKIP
+        >>> model = load_model()
+        >>> result = model(np.zeros((300, 250), np.uint8))      # a path, bytes, an array, a tensor, a PIL image
+        >>> result.decision, result.reasons
+        (<Decision.NOT_SCORED: 'not_scored'>, (<Reason.BLANK: 'blank'>, <Reason.NOT_A_CHEST_XRAY: 'not_a_chest_xray'>))
     """
     return Lungsight(
-        load_bundle(path), threads=threads, threshold=threshold, mask_threshold=mask_threshold, lungs=lungs
+        load_bundle(path),
+        threads=threads,
+        threshold=threshold,
+        mask_threshold=mask_threshold,
+        limits=limits,
+        device=device,
+        lungs=lungs,
     )

@@ -6,22 +6,39 @@ contact sheet are made from it.
 
 from __future__ import annotations
 
+import base64
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path, PurePath
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import LungsightError, PassedOverError, RefusedError
+from lungsight.files import write_bytes
+from lungsight.inference import drawing
 from lungsight.inference.classifier import Diagnosis
 from lungsight.inference.lung_masks import LEFT, RIGHT
 from lungsight.inference.view_gate import Gate
 from lungsight.model import Model
-from lungsight.preprocess import Frame
-from lungsight.records import Record, plain
-from lungsight.wording import Decision, Flag, GateAnswer, LungConvention, LungLabels, Reason, Status
+from lungsight.preprocess import Frame, resize_image
+from lungsight.records import Record, plain, to_json
+from lungsight.wording import (
+    Decision,
+    Flag,
+    GateAnswer,
+    LungConvention,
+    LungLabels,
+    Reason,
+    Status,
+    say,
+    say_all,
+)
 from lungsight.xray import XRay
 
 TABLE_VERSION = 2
@@ -114,7 +131,7 @@ class ResultRecord(Record, frozen=True, kw_only=True):
     """Version of this record."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """The answer for one X-ray of (H, W) pixels.
 
@@ -146,6 +163,8 @@ class Result:
     """What counts as lung in the mask."""
     heart_map: NDArray[np.float32] | None = field(default=None, repr=False)
     """(h, w) heart probability at network size; None where the network does not mark the heart."""
+    sha256: str = ""
+    """Of the file, where it was asked for."""
 
     @property
     def name(self) -> str:
@@ -233,7 +252,75 @@ class Result:
             spacing_row_mm=row_mm,
             spacing_column_mm=column_mm,
             seconds=round(self.seconds, 4),
+            sha256=self.sha256,
             networks=_names(self.networks),
+        )
+
+    def overlay(
+        self, *, side: int | None = None, alpha: float = 0.15, thickness: int | None = None
+    ) -> NDArray[np.uint8]:
+        """X-ray in grey with the lungs tinted and outlined.
+
+        Args:
+            side: longer side of the picture at most; the size of the file where None.
+            alpha: strength of the tint inside the outline, 0 (the outline alone) to 1.
+            thickness: of the outline in pixels; a 300th of the longer side where None.
+
+        Returns:
+            (h, w, 3) `uint8` RGB.
+        """
+        step = -(-max(self.xray.shape) // side) if side else 1
+        small = self.labels[::step, ::step]
+        pixels = resize_image(self.xray.pixels, (small.shape[0], small.shape[1]))
+        return drawing.overlay(pixels, small, alpha=alpha, thickness=thickness)
+
+    def save(self, folder: str | Path, *, labels: bool = False) -> list[Path]:
+        """Write NAME.mask.png, NAME.overlay.jpg and NAME.json into a folder; files of that name are replaced.
+
+        Args:
+            folder: made where absent.
+            labels: mask with 1 for the patient's right and 2 for the left lung instead of 255 for both.
+
+        Returns:
+            The files.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        stem = re.sub(r"[^\w.-]", "_", PurePath(self.name.replace("\\", "/")).stem)[:80].lstrip(".") or "xray"
+        mask, picture, told = (
+            Path(folder) / f"{stem}{end}" for end in (".mask.png", ".overlay.jpg", ".json")
+        )
+        write_bytes(mask, drawing.encode_mask(self.labels if labels else self.mask))
+        write_bytes(picture, drawing.encode_picture(self.overlay(), ".jpg"))
+        record = msgspec.structs.replace(self.record, mask=mask.name, overlay=picture.name)
+        write_bytes(told, to_json(record) + b"\n")
+        return [mask, picture, told]
+
+    def __repr__(self) -> str:
+        height, width = self.xray.shape
+        right, left = self.areas
+        flags = f", flags: {', '.join(self.flags)}" if self.flags else ""
+        return f"Result({self.name}, {width} x {height}: {self._said()}; right lung {right} px, left {left} px{flags})"
+
+    def _said(self) -> str:
+        """The answer in a few words."""
+        if self.probability is None:
+            return f"{say(self.decision)} ({say_all(self.reasons)})"
+        low, high = self.interval or (None, None)
+        between = f", 95 % interval {low:.2f} to {high:.2f}" if low is not None and high is not None else ""
+        return f"{say(self.decision)}, probability {self.probability:.2f}{between}"
+
+    def _repr_png_(self) -> bytes:
+        return drawing.encode_picture(self.overlay(side=512), ".png")
+
+    def _repr_html_(self) -> str:
+        flags = f"<br>{html.escape(say_all(self.flags))}" if self.flags else ""
+        return (
+            f"<div><p><b>{html.escape(self.name)}</b><br>{html.escape(self._said())}{flags}<br>"
+            "<small>Research use only, not for diagnosis.</small></p>"
+            f'<img alt="X-ray with its lungs outlined" src="data:image/png;base64,'
+            f'{base64.b64encode(self._repr_png_()).decode()}"></div>'
         )
 
     def to_dict(self) -> dict[str, Any]:

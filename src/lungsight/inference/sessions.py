@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import ModelError
-from lungsight.model import Model
+from lungsight.model import Bundle, Model
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+"""Devices, and what ONNX Runtime calls them. The installed package of ONNX Runtime says which are there."""
+
+PACKAGES = {
+    "cuda": "onnxruntime-gpu",
+    "tensorrt": "onnxruntime-gpu",
+    "rocm": "onnxruntime-rocm",
+    "openvino": "onnxruntime-openvino",
+    "directml": "onnxruntime-directml",
+}
+"""What to install in place of `onnxruntime` for a device."""
 
 
 class Session:
-    """One network on the CPU. The runtime's session is made at the first use, once, by any thread."""
+    """One network on one device. The runtime's session is made at the first use, once, by any thread."""
 
-    def __init__(self, model: Model, threads: int | None = None) -> None:
-        """Wrap a network; `threads` for one operation, all cores where None."""
+    def __init__(self, model: Model, threads: int | None = None, device: str = "cpu") -> None:
+        """Wrap a network; `threads` for one operation, all cores where None; `device` of `PROVIDERS`."""
+        self.device = device
         self.card = model.card
         self._onnx = model.onnx
         self._threads = threads or os.cpu_count() or 1
@@ -37,13 +59,13 @@ class Session:
                 names, {session.get_inputs()[0].name: np.ascontiguousarray(batch, np.float32)}
             )
         except Exception as error:  # ONNX Runtime's errors have no common base but Exception
-            raise self.broken(f"the network does not run: {_first_line(error)}") from error
+            raise self.broken("the network does not run", error) from error
         return dict(zip(names, values, strict=True))
 
     @property
-    def input_name(self) -> str:
-        """Name of the network's one input; raises ModelError as `run` does."""
-        return str(self._open().get_inputs()[0].name)
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the network's inputs; raises ModelError as `run` does."""
+        return tuple(str(entry.name) for entry in self._open().get_inputs())
 
     def _open(self) -> Any:
         with self._lock:
@@ -57,6 +79,9 @@ class Session:
 
         # Also where it was loaded before lungsight could say so.
         onnxruntime.disable_telemetry_events()
+        provider = PROVIDERS[self.device]
+        if provider not in onnxruntime.get_available_providers():
+            raise self._no_device()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -65,9 +90,13 @@ class Session:
         # Waiting threads would take the cores that decoding and writing need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = onnxruntime.InferenceSession(self._onnx, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(self._onnx, options, providers=[provider])
         except Exception as error:
-            raise self.broken(f"the weights are no ONNX network: {_first_line(error)}") from error
+            if self.device != "cpu":
+                raise self._no_device() from error
+            raise self.broken("the weights are no ONNX network", error) from error
+        if provider not in session.get_providers():  # it falls back to the CPU without a word
+            raise self._no_device()
         outputs = {output.name for output in session.get_outputs()}
         needed = "logit" if self.card.task == "diagnosis" else "probability"
         inputs = [entry.name for entry in session.get_inputs()]
@@ -77,12 +106,39 @@ class Session:
             )
         return session
 
-    def broken(self, what: str) -> ModelError:
+    def _no_device(self) -> ModelError:
+        package = PACKAGES.get(self.device)
+        hint = (
+            f"Install {package} in place of onnxruntime, with its drivers"
+            if package
+            else "Use another device"
+        )
+        return ModelError(
+            f"the device {self.device!r} is not there for ONNX Runtime",
+            code="no_device",
+            where="device",
+            hint=hint,
+        )
+
+    def broken(self, what: str, error: Exception | None = None) -> ModelError:
         """An error that names this network."""
         return ModelError(
-            what, where=f"{self.card.name}.onnx", hint="Export it again with `lungsight export`"
+            what,
+            where=f"{self.card.name}.onnx",
+            hint="Export it again with `lungsight export`",
+            detail=str(error) if error else None,
         )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The sessions of a bundle, each with so many threads to an operation."""
+
+    lungs: Session
+    diagnosis: Session | None
+    gate: Session | None
+
+    @classmethod
+    def of(cls, bundle: Bundle, threads: int | None, device: str) -> Networks:
+        others = (Session(one, threads, device) if one else None for one in (bundle.diagnosis, bundle.gate))
+        return cls(Session(bundle.lungs, threads, device), *others)
