@@ -22,17 +22,50 @@ def _run(code: str) -> str:
 
 
 def test_all_is_what_it_says() -> None:
-    assert lungsight.__all__ == [
-        "LungsightError",
-        "__version__",
+    assert lungsight.__all__ == sorted(lungsight.__all__)
+    wanted = {
         "load_model",
         "predict",
-        "read_dataset",
         "read_xray",
-    ]
+        "read_dataset",
+        "Lungsight",
+        "Result",
+        "Failure",
+        "XRay",
+        "Limits",
+    }
+    assert wanted <= set(lungsight.__all__)
     for name in lungsight.__all__:
         assert getattr(lungsight, name) is not None
         assert name in dir(lungsight)
+
+
+def test_every_error_is_importable() -> None:
+    from lungsight import errors
+
+    tree = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    assert tree <= set(lungsight.__all__)
+
+
+def test_every_type_of_an_answer_is_importable() -> None:
+    """What stands in a signature or a field that a caller sees can be named by the caller."""
+    import typing
+
+    from lungsight import wording
+
+    for kind in (
+        lungsight.Result,
+        lungsight.ResultRecord,
+        lungsight.Gate,
+        lungsight.Diagnosis,
+        lungsight.Summary,
+    ):
+        for hint in typing.get_type_hints(kind, vars(wording)).values():
+            for one in (hint, *typing.get_args(hint)):
+                if getattr(one, "__module__", "").startswith("lungsight"):
+                    assert one.__name__ in (*lungsight.__all__, "Frame"), (kind, one)
 
 
 def test_the_version_has_one_source() -> None:

@@ -59,6 +59,42 @@ def _file_in_the_way(folder: Path) -> Path | None:
     return there if there is not None and not there.is_dir() else None
 
 
+class AtomicStream:
+    """A UTF-8 text file that grows over a long run and takes its place when it is closed.
+
+    Raises:
+        OutputError: no permission or no space, here and from each method.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._context = atomic_write(path)
+        self._temporary = self._context.__enter__()
+        self._file = self._temporary.open("w", encoding="utf-8", newline="")
+        self._failed = False
+
+    def write(self, text: str) -> None:
+        """Append."""
+        try:
+            self._file.write(text)
+        except OSError as error:
+            self._fail(error)
+
+    def close(self) -> None:
+        """Move the file to its place; nothing where writing failed before."""
+        if self._failed:
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            self._fail(error)
+        self._context.__exit__(None, None, None)
+
+    def _fail(self, error: OSError) -> None:
+        self._failed = True
+        # Raises the OutputError that stands for it.
+        self._context.__exit__(type(error), error, error.__traceback__)
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file whole or not at all; raises OutputError."""
     with atomic_write(path) as temporary:

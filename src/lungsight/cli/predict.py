@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lungsight.cli import console
+
 if TYPE_CHECKING:
-    from lungsight.batch import Progress, Summary
+    from lungsight.batch import Summary
+    from lungsight.progress import ProgressCallback
+    from lungsight.xray import Limits
 
 NOTICE = "Research use only, not for diagnosis."
 LISTED = 20
 """Failures that are named on the terminal; of more than these the number is told."""
+FORMATS = "nifti, coco, rle, darwin, labelme, transparent, seg"
 
 
 def predict(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(help="X-rays, folders or patterns: PNG, JPEG, BMP, TIFF, DICOM.", metavar="INPUTS..."),
-    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks, overlays and tables.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="X-rays, folders or patterns: PNG, JPEG, BMP, TIFF, DICOM.", metavar="INPUTS..."),
+    ] = None,
+    from_file: Annotated[
+        str | None,
+        typer.Option("--from-file", help="A text file with an input on each line; '-' for standard input."),
+    ] = None,
     recursive: Annotated[bool, typer.Option(help="Go into the folders of a folder.")] = True,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Leave out what is done in --out already.")
+        bool, typer.Option("--resume", help="Go on with the results in --out: do what is missing there.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away the results in --out and begin again.")
     ] = False,
     labels: Annotated[
         bool,
@@ -36,11 +47,22 @@ def predict(
         ),
     ] = False,
     overlay: Annotated[bool, typer.Option(help="Write pictures with the lungs outlined.")] = True,
+    outline: Annotated[
+        bool, typer.Option("--outline", help="Overlays with the outline alone, without a tint.")
+    ] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help=f"A further form of the masks, more than once: {FORMATS}."),
+    ] = None,
+    table: Annotated[str, typer.Option(help="csv, or parquet for results.parquet/ beside it.")] = "csv",
     threshold: Annotated[
-        float | None, typer.Option(help="Probability above which it says 'covid'; default: the network's.")
+        float | None, typer.Option(help="Probability from which it says 'covid'; default: the network's.")
     ] = None,
     mask_threshold: Annotated[
-        float | None, typer.Option(help="Probability above which a pixel is lung; default: the network's.")
+        float | None,
+        typer.Option(
+            help="Probability from which a pixel is lung in the masks; the score is not touched by it."
+        ),
     ] = None,
     lungs: Annotated[
         str,
@@ -51,10 +73,23 @@ def predict(
     model: Annotated[
         Path | None, typer.Option(help="Folder with other networks (NAME.onnx and NAME.json).")
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where the networks run: cpu, cuda, openvino ... (see docs/devices.md).")
+    ] = "cpu",
     batch: Annotated[
         int, typer.Option(min=1, max=1024, help="X-rays that go through the networks together.")
     ] = 8,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores to use; default: all.")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Largest X-ray that is read, in pixels.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(min=1, help="Largest file that is read, in bytes.")] = None,
+    min_side: Annotated[
+        int | None, typer.Option(min=1, help="Smallest shorter side of an X-ray, in pixels.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Longest time for decoding one file.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON on standard output.")
     ] = False,
@@ -62,27 +97,40 @@ def predict(
     """Lung masks and a COVID-19 score for X-rays. Research use only, not for diagnosis.
 
     Writes masks/, overlays/, results.csv, results.json and contact.html into --out.
-    Exit code 0: all done; 1: some inputs failed; 2: nothing could be done.
+    Exit code 0: nothing failed (what was refused or passed over is listed); 1: some inputs failed;
+    2: nothing could be done.
     """
-    print(NOTICE, file=sys.stderr)
+    console.tell(NOTICE)
     from lungsight.batch import predict as run
     from lungsight.inference import load_model
 
+    given = _given(inputs or [], from_file)
+    limits = _limits(max_pixels=max_pixels, max_bytes=max_bytes, min_side=min_side, max_seconds=max_seconds)
     engine = load_model(
-        model, threads=threads, threshold=threshold, mask_threshold=mask_threshold, lungs=lungs
+        model,
+        threads=threads,
+        threshold=threshold,
+        mask_threshold=mask_threshold,
+        device=device,
+        lungs=lungs,
+        limits=limits,
     )
     try:
-        with _progress() as listener:
+        with _progress() as progress:
             summary = run(
-                inputs,
+                given,
                 out,
                 model=engine,
                 recursive=recursive,
                 resume=resume,
+                overwrite=overwrite,
                 labels=labels,
                 overlays=overlay,
+                outline=outline,
+                formats=formats or (),
+                table=table,
                 batch=batch,
-                listener=listener,
+                progress=progress,
             )
     except KeyboardInterrupt:
         print(
@@ -90,73 +138,91 @@ def predict(
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
-    if as_json:
-        print(json.dumps(_plain(summary), indent=2, ensure_ascii=False))
-    else:
-        _print(summary)
-    if summary.failures or not summary.predicted + summary.skipped:
-        raise typer.Exit(1 if summary.predicted + summary.skipped else 2)
+    _tell(summary, as_json)
+    raise typer.Exit(summary.exit_code)
+
+
+def _given(inputs: list[str], from_file: str | None) -> list[str]:
+    """The inputs of the command line, and the lines of a file or of standard input."""
+    from lungsight.errors import ConfigError, InputError
+
+    given = list(inputs)
+    if from_file is not None:
+        try:
+            text = (
+                sys.stdin.read()
+                if from_file == "-"
+                else Path(from_file).read_text("utf-8", "surrogateescape")
+            )
+        except OSError as error:
+            raise InputError("the list cannot be read", code="missing", where=from_file) from error
+        given += [line for line in text.removeprefix("\ufeff").splitlines() if line.strip()]
+    if not given:
+        raise ConfigError(
+            "there are no inputs", where="INPUTS", hint="Name files or folders, or use --from-file"
+        )
+    return given
+
+
+def _limits(**given: float | None) -> Limits | None:
+    """The limits that were named; None where none was."""
+    from lungsight.xray import Limits
+
+    named: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return Limits(**named) if named else None
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar with rate and time left on a terminal; silent elsewhere."""
+def _progress() -> Iterator[ProgressCallback]:
+    """A bar with rate and time left on a terminal; silent elsewhere, and with --quiet."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    terminal = Console(stderr=True)
+    silent = not terminal.is_terminal or console.level() is console.Level.QUIET
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]}"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Predicting", total=None, rate="", failed="")
-        failed = 0
+    with Progress(*columns, console=terminal, transient=True, disable=silent) as bar:
+        task = bar.add_task("Finding", total=None, rate="")
 
-        def listen(progress: Any) -> None:
-            nonlocal failed
-            failed += progress.row.status == "failed"
+        def listen(done: int, total: int, what: str = "") -> None:
             speed = bar.tasks[0].speed
-            bar.update(
-                task,
-                completed=progress.done,
-                total=progress.total,
-                rate=f"{speed:.1f}/s" if speed else "",
-                failed=f"{failed} failed" if failed else "",
-            )
+            rate = f"{speed:.1f}/s" if speed and done else ""
+            bar.update(task, description=what.capitalize(), completed=done, total=total or None, rate=rate)
 
         yield listen
 
 
-def _plain(summary: Summary) -> dict[str, Any]:
-    return {
-        "out": str(summary.out),
-        "predicted": summary.predicted,
-        "skipped": summary.skipped,
-        "failed": [{"input": name, "error": reason} for name, reason in summary.failures],
-        "not_scored": summary.not_scored,
-        "flagged": summary.flagged,
-        "seconds": round(summary.seconds, 3),
-    }
+def _tell(summary: Summary, as_json: bool) -> None:
+    if as_json:
+        from lungsight.records import to_json
 
-
-def _print(summary: Summary) -> None:
-    rate = summary.predicted / summary.seconds if summary.seconds else 0.0
+        print(to_json(summary).decode())
+        return
+    done = summary.predicted + summary.refused
+    rate = done / summary.seconds if summary.seconds else 0.0
     parts = [f"{summary.predicted} predicted in {summary.seconds:.1f} s ({rate:.1f}/s)"]
-    parts += [f"{summary.skipped} done before"] if summary.skipped else []
-    parts += [f"{summary.not_scored} not scored"] if summary.not_scored else []
-    parts += [f"{summary.flagged} flagged"] if summary.flagged else []
-    parts += [f"{len(summary.failures)} failed"] if summary.failures else []
-    print(", ".join(parts))
-    print(f"look at: {summary.out / 'contact.html'}")
-    for name, reason in summary.failures[:LISTED]:
-        print(f"failed {name}: {reason}", file=sys.stderr)
-    if len(summary.failures) > LISTED:
+    counts = {
+        "refused, no frontal chest X-ray": summary.refused,
+        "passed over, no image": summary.passed_over,
+        "done before": summary.done_before,
+        "the same bytes as another": summary.duplicates,
+        "not scored": summary.not_scored,
+        "flagged": summary.flagged,
+        "failed": summary.failed,
+    }
+    print(", ".join([*parts, *(f"{count} {words}" for words, count in counts.items() if count)]))
+    print(f"look at: {Path(summary.out) / 'contact.html'}")
+    for one in summary.skipped[:LISTED]:
+        console.tell(f"passed over {one.input}: {one.message}")
+    for one in summary.failures[:LISTED]:
+        print(f"failed {one.input}: {one.message}", file=sys.stderr)
+    if summary.failed > LISTED:
         print(
-            f"... and {len(summary.failures) - LISTED} more, in {summary.out / 'results.csv'}",
-            file=sys.stderr,
+            f"... and {summary.failed - LISTED} more, in {Path(summary.out) / 'results.csv'}", file=sys.stderr
         )

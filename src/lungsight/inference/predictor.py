@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from lungsight.inference.classifier import Diagnosis, decide, prepare
 from lungsight.inference.reader import Duplicate, Item, Source, name_of, read_item, split_sources
 from lungsight.inference.result import Failure, NetworkId, Result
 from lungsight.inference.sessions import PROVIDERS, Networks, Session
-from lungsight.model import Bundle, load_bundle
+from lungsight.model import Bundle
 from lungsight.preprocess import Frame
 from lungsight.wording import Decision, Flag, LungConvention, Reason
 from lungsight.xray import Limits
@@ -97,15 +96,22 @@ class Lungsight:
         one_set = threads == 1 or device != "cpu"
         self._per_core = self._shared if one_set else Networks.of(bundle, 1, device)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        settings = {
+    def with_limits(self, limits: Limits) -> Lungsight:
+        """The same networks with other limits on files."""
+        return _rebuild(self.bundle, self._settings() | {"limits": limits})
+
+    def _settings(self) -> dict[str, Any]:
+        return {
             "threads": self.threads,
             "threshold": self.threshold,
             "mask_threshold": self.mask_threshold,
             "limits": self.limits,
             "device": self.device,
+            "lungs": self.convention.value,
         }
-        return _rebuild, (self.bundle, settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.bundle, self._settings())
 
     def __repr__(self) -> str:
         networks = ", ".join(f"{one.task} {one.name} {one.version}" for one in self.networks)
@@ -123,7 +129,7 @@ class Lungsight:
             ModelError: a network cannot be used.
         """
         item = self._read(source, name, None)
-        if isinstance(item, Duplicate):  # only where a caller claims digests
+        if not isinstance(item, Item):  # only where a caller claims digests
             raise InputError("came up before", where=item.name)
         return self._predict([item], self._shared)[0]
 
@@ -254,7 +260,7 @@ class Lungsight:
 
     def _read(
         self, source: Source, name: str | None, claim: Callable[[str], bool] | None
-    ) -> Item | Duplicate:
+    ) -> Item | Duplicate | Failure:
         gate, diagnosis = self.bundle.gate, self.bundle.diagnosis
         return read_item(
             source,
@@ -372,50 +378,3 @@ def _rebuild(bundle: Bundle, settings: dict[str, Any]) -> Lungsight:
 
 def _batch(images: Sequence[NDArray[np.float32]], channels: int) -> NDArray[np.float32]:
     return np.repeat(np.stack(images)[:, None], channels, axis=1)
-
-
-def load_model(
-    path: str | Path | None = None,
-    *,
-    threads: int | None = None,
-    threshold: float | None = None,
-    mask_threshold: float | None = None,
-    lungs: str | None = None,
-    limits: Limits | None = None,
-    device: str = "cpu",
-) -> Lungsight:
-    """Load the networks that ship with lungsight, or those of a folder.
-
-    Args:
-        path: folder with `NAME.onnx` and `NAME.json` for lungs and, if wanted, diagnosis and gate.
-        threads: for the networks and for decoding; all cores where None.
-        threshold: probability from which an X-ray is called COVID-19; the card's where None.
-        mask_threshold: probability from which a pixel is lung in the mask; the card's where None. The score always
-            rests on the card's.
-        lungs: what counts as lung in the mask: 'full', with what heart and diaphragm hide, or 'visible', as far as
-            it is seen beside them; the card's where None ('full' for what ships).
-
-        limits: how large a file is accepted; `Limits()` where None.
-        device: 'cpu', 'cuda', 'openvino' ...: where the networks run; see `docs/devices.md`.
-
-    Raises:
-        ModelError: there is no usable lung network, or a file is not what its card says.
-        ConfigError: a setting is out of range.
-
-    Example:
-        >>> import numpy as np
-        >>> from lungsight import load_model
-        >>> model = load_model()
-        >>> result = model(np.zeros((300, 250), np.uint8))      # a path, bytes, an array, a tensor, a PIL image
-        >>> result.decision, result.reasons
-        (<Decision.NOT_SCORED: 'not_scored'>, (<Reason.BLANK: 'blank'>, <Reason.NOT_A_CHEST_XRAY: 'not_a_chest_xray'>))
-    """
-    return Lungsight(
-        load_bundle(path),
-        threads=threads,
-        threshold=threshold,
-        mask_threshold=mask_threshold,
-        limits=limits,
-        device=device,
-        lungs=lungs,
-    )

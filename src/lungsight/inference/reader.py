@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.errors import InputError
+from lungsight.errors import InputError, LungsightError
+from lungsight.inference.result import Failure
 from lungsight.preprocess import Gray, resize_image, to_unit
 from lungsight.xray import Limits, XRay, read_xray
 
@@ -107,7 +108,7 @@ def read_item(
     name: str | None = None,
     limits: Limits | None = None,
     claim: Callable[[str], bool] | None = None,
-) -> Item | Duplicate:
+) -> Item | Duplicate | Failure:
     """Read a source and make it as small as the networks take it.
 
     Args:
@@ -119,8 +120,11 @@ def read_item(
         limits: how large a file is accepted.
         claim: asked for the SHA-256 of a file's bytes before they are decoded; where it says no, they came up before.
 
+    Returns:
+        The X-ray; a `Duplicate` or, where there is a digest, a `Failure`.
+
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, and there is no digest.
     """
     start = time.perf_counter()
     name = name or name_of(source)
@@ -133,7 +137,12 @@ def read_item(
             digest = hashlib.sha256(readable).hexdigest()
             if not claim(digest):
                 return Duplicate(name, digest)
-        source = read_xray(readable, name=name, limits=limits)
+        try:
+            source = read_xray(readable, name=name, limits=limits)
+        except LungsightError as error:
+            if not digest:
+                raise
+            return Failure(name, error, time.perf_counter() - start, digest)
     sizes = Sizes(source.pixels)
     small = to_unit(sizes.at(lungs))
     if diagnosis is not None:
@@ -156,7 +165,7 @@ def to_readable(source: Source, name: str, limits: Limits) -> str | Path | bytes
         return _plain_array(source, name)
     if hasattr(source, "detach") and hasattr(source, "cpu"):
         return _plain_array(_of_tensor(source), name)
-    if hasattr(source, "mode") and hasattr(source, "convert") and hasattr(source, "size"):
+    if _is_pil(source):
         return _plain_array(_of_pil(source), name)
     if hasattr(source, "read"):
         data = source.read(limits.max_bytes + 1)
@@ -177,9 +186,7 @@ def to_readable(source: Source, name: str, limits: Limits) -> str | Path | bytes
 def split_sources(sources: Any) -> Iterator[Source]:
     """The X-rays in what a caller means by several: a list or other iterable, one alone, or an array of (N, H, W),
     (N, 1, H, W) or (N, H, W, 1)."""
-    if isinstance(sources, str | os.PathLike | bytes | bytearray | memoryview | XRay) or hasattr(
-        sources, "mode"
-    ):
+    if isinstance(sources, str | os.PathLike | bytes | bytearray | memoryview | XRay) or _is_pil(sources):
         yield sources
         return
     shape = getattr(sources, "shape", None)
@@ -191,6 +198,10 @@ def split_sources(sources: Any) -> Iterator[Source]:
         yield sources
         return
     yield from sources
+
+
+def _is_pil(source: Any) -> bool:
+    return isinstance(getattr(source, "mode", None), str) and hasattr(source, "convert")
 
 
 def _bytes_of(readable: str | Path | bytes, name: str, limits: Limits) -> bytes:

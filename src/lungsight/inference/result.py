@@ -335,6 +335,8 @@ class Failure:
     name: str
     error: LungsightError
     seconds: float = 0.0
+    sha256: str = ""
+    """Of the file, where it was asked for."""
 
     @property
     def status(self) -> Status:
@@ -357,6 +359,7 @@ class Failure:
             error=self.error.code,
             message=self.reason,
             seconds=round(self.seconds, 4),
+            sha256=self.sha256,
         )
 
     def to_dict(self) -> dict[str, Any]:

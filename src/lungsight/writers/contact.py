@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lungsight.files import atomic_write
+from lungsight.files import AtomicStream
 from lungsight.inference.result import ResultRecord
 from lungsight.wording import GateAnswer, Status, words
 from lungsight.writers.contact_page import HEAD, SCRIPT
@@ -23,26 +23,61 @@ Entry = tuple[ResultRecord, bytes | None]
 """A row, and its thumbnail as JPEG where there is one."""
 
 
-def write_contact_sheet(path: str | Path, entries: Iterable[Entry], *, title: str = "Lungsight") -> None:
-    """Write a page that needs no other file and no network: thumbnails inside, flagged ones first.
+MAX_ENTRIES = 5000
+"""A page with more would not open in a browser; the others are in the table."""
 
-    Entries are written as they come, so that memory stays flat; the page itself draws 120 at a time.
-    Links to the masks and overlays work as long as the page lies beside them.
+
+class ContactSheet:
+    """A page that needs no other file and no network: thumbnails inside, flagged ones first.
+
+    Entries are written as they come, so that memory stays flat; the page itself draws 120 at a time. Links to the
+    masks and overlays work as long as the page lies beside them. The page is there once it is closed.
 
     Args:
         path: the HTML file.
-        entries: rows and thumbnails; see `entries_of`.
         title: heading.
 
     Raises:
         OutputError: it cannot be written.
     """
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(HEAD.replace("{title}", html.escape(title)))
-        file.write(f"<script type=application/json id=words>{_json(words())}</script>\n")
-        for row, picture in entries:
-            file.write(f"<script type=application/json class=entry>{_json(_entry(row, picture))}</script>\n")
-        file.write(SCRIPT)
+
+    def __init__(self, path: str | Path, *, title: str = "Lungsight") -> None:
+        self._count = 0
+        self._stream = AtomicStream(path)
+        self._stream.write(HEAD.replace("{title}", html.escape(title)))
+        self._stream.write(f"<script type=application/json id=words>{_json(words())}</script>\n")
+
+    def add(self, row: ResultRecord, picture: bytes | None) -> None:
+        """One entry: a row, and its thumbnail as JPEG where there is one."""
+        self._count += 1
+        if self._count <= MAX_ENTRIES:
+            entry = _json(_entry(row, picture))
+            self._stream.write(f"<script type=application/json class=entry>{entry}</script>\n")
+
+    @property
+    def full(self) -> bool:
+        """No more entries are taken, and no more thumbnails needed."""
+        return self._count >= MAX_ENTRIES
+
+    def close(self) -> None:
+        """End the page and move it to its place."""
+        more = self._count - MAX_ENTRIES
+        if more > 0:
+            self._stream.write(f"<p class=note>{more:,} more X-rays are in results.csv alone.</p>\n")
+        self._stream.write(SCRIPT)
+        self._stream.close()
+
+
+def write_contact_sheet(path: str | Path, entries: Iterable[Entry], *, title: str = "Lungsight") -> None:
+    """Write a `ContactSheet` of rows and thumbnails; see `entries_of`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    sheet = ContactSheet(path, title=title)
+    for row, picture in entries:
+        sheet.add(row, picture)
+    sheet.close()
 
 
 def entries_of(table: str | Path, *, side: int = 160) -> Iterator[Entry]:
@@ -57,11 +92,15 @@ def entries_of(table: str | Path, *, side: int = 160) -> Iterator[Entry]:
     """
     folder = Path(table).parent
     for row in read_results(table):
-        picture = row.overlay or row.mask
-        yield row, _thumbnail(folder / picture, side) if picture else None
+        yield row, thumbnail_of(row, folder, side)
 
 
-def _thumbnail(path: Path, side: int) -> bytes | None:
+def thumbnail_of(row: ResultRecord, folder: Path, side: int = 160) -> bytes | None:
+    """JPEG of the overlay (the mask where there is none) of a row below `folder`; None where there is none."""
+    name = row.overlay or row.mask
+    if not name:
+        return None
+    path = folder / name
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
             # A JPEG decodes at half, quarter or eighth size for a fraction of the time.

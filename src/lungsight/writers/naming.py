@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import MutableMapping
 from pathlib import Path, PurePath
 
 RESERVED = frozenset({"con", "prn", "aux", "nul"})
@@ -19,8 +20,13 @@ class OutputNames:
     inputs being the same, so are the names. Names that differ by case alone also count as the same.
     """
 
-    def __init__(self) -> None:
-        self._owners: dict[bytes, bytes] = {}
+    def __init__(self, owners: MutableMapping[bytes, bytes] | None = None) -> None:
+        """Begin without names.
+
+        Args:
+            owners: where to keep what was given; a dict where None.
+        """
+        self._owners: MutableMapping[bytes, bytes] = {} if owners is None else owners
 
     def stem(self, path: str | Path, relative: str | PurePath) -> PurePath:
         """The input's path below the output folder, to which '.png' and the like are to be added.

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from lungsight.errors import OutputError
-from lungsight.files import atomic_write
+from lungsight.files import AtomicStream, atomic_write
 from lungsight.inference.result import ResultRecord
 from lungsight.records import to_json
 from lungsight.wording import Status
@@ -76,6 +76,10 @@ class ResultsTable:
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
+    def kept(self) -> Iterator[ResultRecord]:
+        """The rows that an earlier run left as done, before anything is appended."""
+        return read_results(self.path)
+
     def append(self, row: ResultRecord) -> None:
         """Write one row through to the operating system; raises OutputError."""
         try:
@@ -131,18 +135,35 @@ def read_results(path: str | Path) -> Iterator[ResultRecord]:
         ) from error
 
 
+class ResultsJson:
+    """Rows as a JSON list of objects, as they come; the file is there once it is closed. Raises OutputError."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._stream = AtomicStream(path)
+        self._empty = True
+
+    def add(self, row: ResultRecord) -> None:
+        """One row."""
+        self._stream.write("[\n  " if self._empty else ",\n  ")
+        self._stream.write(to_json(_speakable(row), indent=0).decode())
+        self._empty = False
+
+    def close(self) -> None:
+        """End the list and move the file to its place."""
+        self._stream.write("[]\n" if self._empty else "\n]\n")
+        self._stream.close()
+
+
 def write_results_json(path: str | Path, rows: Iterable[ResultRecord]) -> None:
-    """Write rows as a JSON list of objects, as they come, without holding them all.
+    """Write rows as a JSON list of objects, without holding them all.
 
     Raises:
         OutputError: it cannot be written.
     """
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        separator = b"[\n  "
-        for row in rows:
-            file.write(separator + to_json(_speakable(row), indent=0))
-            separator = b",\n  "
-        file.write(b"[]\n" if separator == b"[\n  " else b"\n]\n")
+    table = ResultsJson(path)
+    for row in rows:
+        table.add(row)
+    table.close()
 
 
 def to_cells(row: ResultRecord) -> list[str]:
