@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from lungsight.batch import Progress, predict
+from lungsight.batch import predict
 from lungsight.cli import app
 from lungsight.errors import LungsightError
+from lungsight.inference.result import ResultRecord
 from lungsight.model import save
 from tiny_networks import draw_chest, lungs_card, lungs_onnx, write_bundle
 
@@ -74,6 +75,7 @@ def test_a_folder_with_broken_files(networks: Path, folder: Path, tmp_path: Path
     records = json.loads((out / "results.json").read_text())
     assert len(records) == 5
     assert "a.png" in (out / "contact.html").read_text()
+    assert [record["input"] for record in records] == [row["input"] for row in table.values()]
 
 
 def test_all_good_is_0_and_nothing_done_is_2(networks: Path, folder: Path, tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_options_choose_what_is_written(networks: Path, folder: Path, tmp_path: 
     result = run(networks, folder, "--out", out, "--labels", "--no-overlay", "--no-recursive", "--json")
     summary = json.loads(result.stdout)
     assert summary["predicted"] == 2
-    assert [Path(one["input"]).name for one in summary["failed"]] == ["cut.png", "empty.dcm"]
+    assert [Path(one["input"]).name for one in summary["failures"]] == ["cut.png", "empty.dcm"]
     row = rows(out)[(folder / "a.png").as_posix()]
     labels = cv2.imread(str(out / row["mask"]), cv2.IMREAD_UNCHANGED)
     assert set(np.unique(labels)) == {0, 1, 2}
@@ -122,7 +124,7 @@ def test_resume_does_only_what_is_left(networks: Path, folder: Path, tmp_path: P
     cv2.imwrite(str(folder / "cut.png"), draw_chest(seed=9))
     result = run(networks, folder, "--out", out, "--resume", "--json")
     summary = json.loads(result.stdout)
-    assert (summary["skipped"], summary["predicted"], len(summary["failed"])) == (1, 3, 1)
+    assert (summary["done_before"], summary["predicted"], summary["failed"]) == (1, 3, 1)
     assert (out / "masks" / "a.png").stat().st_mtime_ns == before
     assert len(rows(out)) == 5
     again = run(networks, folder, "--out", out, "--resume", "--json")
@@ -136,11 +138,13 @@ def test_resume_refuses_other_networks(networks: Path, folder: Path, tmp_path: P
     result = run(other, folder, "--out", out, "--resume")
     assert isinstance(result.exception, LungsightError)
     assert "other networks" in str(result.exception)
+    assert run(other, folder, "--out", out, "--overwrite").exit_code == 1
+    assert rows(out)[(folder / "a.png").as_posix()]["networks"].startswith("tiny-lungs@1:")
 
 
 def test_the_results_are_no_inputs(networks: Path, folder: Path) -> None:
-    for _ in range(2):
-        run(networks, folder, "--out", folder / "out")
+    for again in ([], ["--overwrite"], ["--resume"]):
+        run(networks, folder, "--out", folder / "out", *again)
     assert len(rows(folder / "out")) == 5
 
 
@@ -170,21 +174,24 @@ def test_rows_come_as_they_are_done_and_survive_a_stop(networks: Path, tmp_path:
         cv2.imwrite(str(tmp_path / f"{number:02}.png"), draw_chest(seed=number))
     out = tmp_path / "out"
 
-    def stop(progress: Progress) -> None:
-        assert len(rows(out)) == progress.done
-        if progress.done == 3:
+    written: list[ResultRecord] = []
+
+    def stop(row: ResultRecord) -> None:
+        written.append(row)
+        assert len(rows(out)) == len(written)
+        if len(written) == 3:
             raise KeyboardInterrupt
 
     from lungsight import load_model
 
     model = load_model(networks, threads=1)
     with pytest.raises(KeyboardInterrupt):
-        predict(tmp_path, out, model=model, batch=2, listener=stop)
+        predict(tmp_path, out, model=model, batch=2, on_row=stop)
     done = len(rows(out))
     assert 3 <= done < 12
     assert len(json.loads((out / "results.json").read_text())) == done
     summary = predict(tmp_path, out, model=model, resume=True)
-    assert (summary.skipped, summary.predicted) == (done, 12 - done)
+    assert (summary.done_before, summary.predicted) == (done, 12 - done)
     assert len(rows(out)) == 12
 
 

@@ -144,7 +144,7 @@ def predict(
 
 def _given(inputs: list[str], from_file: str | None) -> list[str]:
     """The inputs of the command line, and the lines of a file or of standard input."""
-    from lungsight.errors import ConfigError, InputError
+    from lungsight.errors import InputError
 
     given = list(inputs)
     if from_file is not None:
@@ -158,8 +158,8 @@ def _given(inputs: list[str], from_file: str | None) -> list[str]:
             raise InputError("the list cannot be read", code="missing", where=from_file) from error
         given += [line for line in text.removeprefix("\ufeff").splitlines() if line.strip()]
     if not given:
-        raise ConfigError(
-            "there are no inputs", where="INPUTS", hint="Name files or folders, or use --from-file"
+        raise typer.BadParameter(
+            "there are none; name files or folders, or use --from-file", param_hint="INPUTS"
         )
     return given
 
