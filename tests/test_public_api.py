@@ -53,8 +53,6 @@ def test_every_type_of_an_answer_is_importable() -> None:
     """What stands in a signature or a field that a caller sees can be named by the caller."""
     import typing
 
-    from lungsight import wording
-
     for kind in (
         lungsight.Result,
         lungsight.ResultRecord,
@@ -62,7 +60,7 @@ def test_every_type_of_an_answer_is_importable() -> None:
         lungsight.Diagnosis,
         lungsight.Summary,
     ):
-        for hint in typing.get_type_hints(kind, vars(wording)).values():
+        for hint in typing.get_type_hints(kind).values():
             for one in (hint, *typing.get_args(hint)):
                 if getattr(one, "__module__", "").startswith("lungsight"):
                     assert one.__name__ in (*lungsight.__all__, "Frame"), (kind, one)

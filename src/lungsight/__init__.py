@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from lungsight.batch import Summary, predict
+    from lungsight.batch import Summary, Told, predict
     from lungsight.dataset import read_dataset
     from lungsight.errors import (
         ConfigError,
@@ -86,6 +86,7 @@ __all__ = [
     "ResultRecord",
     "Status",
     "Summary",
+    "Told",
     "XRay",
     "__version__",
     "load_model",
@@ -123,6 +124,7 @@ _HOMES = {
     "ResultRecord": "lungsight.inference",
     "Status": "lungsight.wording",
     "Summary": "lungsight.batch",
+    "Told": "lungsight.batch",
     "XRay": "lungsight.xray",
     "load_model": "lungsight.inference",
     "predict": "lungsight.batch",
