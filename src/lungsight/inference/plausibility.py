@@ -38,17 +38,18 @@ def check(lungs: Lungs, image: NDArray[np.float32] | None = None) -> tuple[Flag,
     labels = lungs.small
     size = labels.size
     areas = [int((labels == side).sum()) for side in (RIGHT, LEFT)]
-    if sum(areas) < NO_LUNG_FRACTION * size:
+    fraction = sum(areas) / size
+    if fraction < NO_LUNG_FRACTION:
         return (Flag.NO_LUNGS,)
     smaller, larger = sorted(areas)
     flags: list[Flag] = []
-    if smaller < ONE_LUNG_RATIO * larger:
+    if smaller / larger < ONE_LUNG_RATIO:
         flags.append(Flag.ONE_LUNG)
-    elif smaller < ASYMMETRIC_RATIO * larger:
+    elif smaller / larger < ASYMMETRIC_RATIO:
         flags.append(Flag.ASYMMETRIC)
-    if sum(areas) < SMALL_FRACTION * size:
+    if fraction < SMALL_FRACTION:
         flags.append(Flag.SMALL)
-    if sum(areas) > LARGE_FRACTION * size:
+    if fraction > LARGE_FRACTION:
         flags.append(Flag.LARGE)
     lung = labels > 0
     if max(edge.mean() for edge in (lung[0], lung[-1], lung[:, 0], lung[:, -1])) > EDGE_FRACTION:
