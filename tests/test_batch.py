@@ -351,3 +351,72 @@ def test_a_killed_run_loses_nothing_and_doubles_nothing(networks: Path, tmp_path
         )
         assert (tmp_path / "whole" / row.mask).read_bytes() == (tmp_path / "out" / row.mask).read_bytes()
     assert not [path for path in (tmp_path / "out").rglob(".*") if path.name != ".lungsight.lock"]
+
+
+# archives and addresses
+
+
+def test_members_of_archives_are_inputs(model: Lungsight, images: Path, tmp_path: Path) -> None:
+    import tarfile
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(images.iterdir()):
+            archive.write(path, f"deep/{path.name}")
+        archive.writestr("notes.txt", "not an image")
+        archive.writestr("__MACOSX/._0.png", b"x")
+        archive.writestr("cut.png", (images / "0.png").read_bytes()[:300])
+        archive.writestr("../../escape.png", (images / "1.png").read_bytes())
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        tar.add(images, "films")
+        link = tarfile.TarInfo("films/link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    summary = predict([tmp_path / "a.zip", tmp_path / "b.tar", images], tmp_path / "out", model=model)
+    assert (summary.predicted, summary.failed, summary.passed_over, summary.duplicates) == (13, 1, 1, 9)
+    table = list(read_results(tmp_path / "out" / "results.csv"))
+    assert len({row.input for row in table}) == len(table) == 15
+    names = {Path(row.input).relative_to(tmp_path).as_posix() for row in table}
+    assert {"a.zip/deep/0.png", "a.zip/cut.png", "a.zip/notes.txt", "b.tar/films/3.png", "in/3.png"} <= names
+    assert all((tmp_path / "out" / row.mask).resolve().is_relative_to(tmp_path / "out") for row in table)
+    again = predict(
+        [tmp_path / "a.zip", tmp_path / "b.tar", images], tmp_path / "out", model=model, resume=True
+    )
+    assert (again.done_before, again.predicted, again.failed) == (13, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["cut.zip", "cut.tar", "packed.tar.gz"])
+def test_an_archive_that_cannot_be_read_costs_itself_alone(
+    model: Lungsight, images: Path, tmp_path: Path, name: str
+) -> None:
+    import tarfile
+    import zipfile
+
+    path = tmp_path / name
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(images / "0.png", "0.png")
+    else:
+        with tarfile.open(path, "w:gz" if name.endswith("gz") else "w") as tar:
+            tar.add(images / "0.png", "0.png")
+    if name.startswith("cut"):
+        path.write_bytes(path.read_bytes()[:700])
+    summary = predict([path, images], tmp_path / "out", model=model)
+    assert (summary.predicted, summary.failed) == (4, 1)
+    assert summary.failures[0].code in ("damaged", "unsupported")
+
+
+def test_addresses_are_inputs(model: Lungsight, images: Path, tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    files = fsspec.filesystem("memory")
+    for path in sorted(images.iterdir()):
+        files.pipe_file(f"/bucket/films/{path.name}", path.read_bytes())
+    files.pipe_file("/bucket/films/list.csv", b"a,b")
+    summary = predict(
+        ["memory://bucket/films", "memory://nowhere", "nosuch://x/y"], tmp_path / "out", model=model
+    )
+    assert (summary.predicted, summary.passed_over, summary.failed) == (4, 1, 2)
+    assert {row.input for row in read_results(tmp_path / "out" / "results.csv") if row.mask} == {
+        f"memory:///bucket/films/{number}.png" for number in range(4)
+    }
+    assert predict(["memory://bucket/films/2.png"], tmp_path / "one", model=model).predicted == 1

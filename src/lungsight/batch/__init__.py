@@ -16,6 +16,7 @@ from lungsight.batch.folder import TABLE, Mode, RunSettings, locked, prepare
 from lungsight.batch.index import RunIndex
 from lungsight.batch.inputs import gather
 from lungsight.batch.outputs import Outputs, Sinks, Written
+from lungsight.batch.sources import Place
 from lungsight.errors import ConfigError
 from lungsight.inference import Failure, Lungsight, Result, ResultRecord, load_model
 from lungsight.inference.reader import Duplicate
@@ -95,7 +96,8 @@ def predict(
     before gets a row of its own and no second prediction.
 
     Args:
-        inputs: files, folders, glob patterns.
+        inputs: files, folders, glob patterns; archives (zip, tar) by name, whose members are inputs; addresses that
+            fsspec opens (`s3://`, `gs://`, `https://` ...).
         out: folder for the results; made where absent, never read as an input.
         model: of `load_model`, or the folder of networks; None: those that ship.
         recursive: go into the folders of a folder.
@@ -210,9 +212,10 @@ class _Run:
                 while writing:
                     self.note(writing.popleft().result())
 
-    def _queued(self) -> Iterator[tuple[Path, tuple[str, str]]]:
-        for source, stem in self.index.inputs():
-            yield Path(source), (source, stem)
+    def _queued(self) -> Iterator[tuple[Path | Place, tuple[str, str]]]:
+        for place, stem in self.index.inputs():
+            # A file is opened by the reader, which knows of pipes and devices.
+            yield Path(place.where) if place.kind == "file" else place, (place.name, stem)
 
     def _write(self, one: Result | Failure | Duplicate, name: str, stem: str) -> Written:
         if isinstance(one, Duplicate):

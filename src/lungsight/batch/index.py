@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
+from lungsight.batch.sources import Place
 from lungsight.inference import ResultRecord
 from lungsight.records import from_json, to_json
 
 _SCHEMA = """
-CREATE TABLE inputs (number INTEGER PRIMARY KEY, source BLOB, stem BLOB);
+CREATE TABLE inputs (number INTEGER PRIMARY KEY, name BLOB, kind TEXT, place BLOB, member BLOB, stem BLOB);
 CREATE TABLE done (source BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE names (key BLOB PRIMARY KEY, owner BLOB) WITHOUT ROWID;
 CREATE TABLE seen (digest TEXT PRIMARY KEY, row BLOB) WITHOUT ROWID;
@@ -37,20 +38,21 @@ class RunIndex:
         """Let the file go."""
         self._database.close()
 
-    def add(self, source: str, stem: str) -> None:
+    def add(self, place: Place, stem: str) -> None:
         """Queue an input."""
-        self._do("INSERT INTO inputs (source, stem) VALUES (?, ?)", _raw(source), _raw(stem))
+        values = (_raw(place.name), place.kind, _raw(place.where), _raw(place.member), _raw(stem))
+        self._do("INSERT INTO inputs (name, kind, place, member, stem) VALUES (?, ?, ?, ?, ?)", *values)
 
     def count(self) -> int:
         """Inputs that were queued."""
         return int(self._do("SELECT COUNT(*) FROM inputs")[0][0])
 
-    def inputs(self) -> Iterator[tuple[str, str]]:
-        """(source, stem) of each input, in the order of `add`."""
+    def inputs(self) -> Iterator[tuple[Place, str]]:
+        """Each input with the stem of its outputs, in the order of `add`."""
         last = 0
         while page := self._do("SELECT * FROM inputs WHERE number > ? ORDER BY number LIMIT 256", last):
-            for _, source, stem in page:
-                yield _text(source), _text(stem)
+            for _, name, kind, place, member, stem in page:
+                yield Place(_text(name), kind, _text(place), _text(member)), _text(stem)
             last = page[-1][0]
 
     def set_done(self, source: str) -> bool:

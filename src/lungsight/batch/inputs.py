@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 
 from lungsight.batch.folder import FILES, FOLDERS, LOCK
 from lungsight.batch.index import RunIndex
+from lungsight.batch.sources import Place, archive_kind, at_address, is_address, members
 from lungsight.errors import InputError, PassedOverError
 from lungsight.inference import Failure
 from lungsight.writers.naming import OutputNames
@@ -39,21 +40,21 @@ def gather(
     names = OutputNames(index.names)
     own = out.absolute()
     done = 0
-    for found, (source, relative) in enumerate(_sources(given, recursive, own, told, index), 1):
+    for found, (place, relative) in enumerate(_places(given, recursive, own, told, index), 1):
         # Those that are done get their name too, so that names are the same in every run.
-        stem = names.stem(source, relative)
-        if index.is_done(printable(source)):
+        stem = names.stem(place.name, relative)
+        if index.is_done(printable(place.name)):
             done += 1
         else:
-            index.add(source, stem.as_posix())
+            index.add(place, stem.as_posix())
         if not found % 500:
             progress(found)
     return done
 
 
-def _sources(
+def _places(
     given: Iterable[str | Path], recursive: bool, own: Path, told: Callable[[Failure], None], index: RunIndex
-) -> Iterator[tuple[str, PurePath]]:
+) -> Iterator[tuple[Place, PurePath]]:
     problems: list[InputError] = []
     passed_over: list[PassedOverError] = []
 
@@ -66,11 +67,43 @@ def _sources(
         problems.clear()
         passed_over.clear()
 
-    for found in find_inputs(list(given), recursive=recursive, problems=problems):
+    # Ordinary files are looked for together, so that each is found once however often it is named.
+    for group in _groups(given):
+        try:
+            for place, relative in _found(group, recursive, problems, passed_over):
+                tell()
+                if place.kind != "file" or not _is_own(Path(place.where), own):
+                    yield place, relative
+        except InputError as problem:
+            problems.append(problem)
         tell()
-        if not _is_own(found.path, own):
-            yield str(found.path), found.relative
-    tell()
+
+
+def _groups(given: Iterable[str | Path]) -> Iterator[str | Path | list[str | Path]]:
+    """Addresses and archives one by one, all else together at the end."""
+    others: list[str | Path] = []
+    for one in given:
+        if is_address(one) or archive_kind(Path(one)):
+            yield one
+        else:
+            others.append(one)
+    if others:
+        yield others
+
+
+def _found(
+    group: str | Path | list[str | Path],
+    recursive: bool,
+    problems: list[InputError],
+    passed_over: list[PassedOverError],
+) -> Iterator[tuple[Place, PurePath]]:
+    if isinstance(group, list):
+        for found in find_inputs(group, recursive=recursive, problems=problems):
+            yield Place(str(found.path), "file", str(found.path)), found.relative
+    elif is_address(group):
+        yield from at_address(str(group), passed_over)
+    else:
+        yield from members(Path(group), passed_over)
 
 
 def _is_own(path: Path, own: Path) -> bool:

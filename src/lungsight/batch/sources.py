@@ -1,0 +1,231 @@
+"""Where an input lies: a file, a member of an archive, or an address that fsspec opens (`s3://`, `https://` ...)."""
+
+from __future__ import annotations
+
+import functools
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, Literal
+
+from lungsight.errors import InputError, PassedOverError, require
+from lungsight.xray.sniff import HEAD, describe, sniff
+
+Kind = Literal["file", "zip", "tar", "url"]
+
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+"""What begins so is an address."""
+NO_IMAGES = frozenset(
+    (
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".json",
+        ".xml",
+        ".html",
+        ".md",
+        ".pdf",
+        ".zip",
+        ".tar",
+        ".gz",
+        ".parquet",
+        ".npy",
+    )
+)
+"""Endings that are passed over where a folder at an address is listed; what a file is is not asked of each."""
+_BROKEN = (OSError, ValueError, zlib.error, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
+"""What reading a damaged, encrypted or unsupported archive raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one input lies. It can be read like an open file, once; nothing is opened before."""
+
+    name: str
+    """What tables and messages call it."""
+    kind: Kind
+    where: str
+    """The file, the archive or the address."""
+    member: str = ""
+    """zip: name of the member; tar: 'offset size' of its bytes."""
+
+    def read(self, size: int = -1) -> bytes:
+        """The bytes, `size` at most.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        try:
+            if self.kind == "zip":
+                with _archive(self.where).open(self.member) as file:
+                    return file.read(size)
+            if self.kind == "tar":
+                offset, length = map(int, self.member.split())
+                with Path(self.where).open("rb") as tar:
+                    tar.seek(offset)
+                    data = tar.read(min(length, size) if size >= 0 else length)
+                if len(data) < min(length, size if size >= 0 else length):
+                    raise InputError("the archive is cut short", code="damaged", where=self.name)
+                return data
+            if self.kind == "url":
+                return _read_address(self.where, size)
+            return Path(self.where).read_bytes()
+        except InputError:
+            raise
+        except Exception as error:
+            raise _unreadable(error, self.name) from error
+
+
+def is_address(given: str | Path) -> bool:
+    """Whether it names something that is not in the file system."""
+    return isinstance(given, str) and ADDRESS.match(given) is not None
+
+
+def archive_kind(path: Path) -> Literal["", "zip", "tar"]:
+    """Whether a file is an archive, by its content."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return ""
+        with path.open("rb") as file:
+            head = file.read(512)
+    except (OSError, ValueError):
+        return ""
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return "zip"
+    packed = head[:2] == b"\x1f\x8b" or head[:6] == b"\xfd7zXZ\0" or head[:3] == b"BZh"
+    named = ".tar" in path.suffixes or path.suffix in (".tgz", ".txz", ".tbz2")
+    return "tar" if head[257:262] == b"ustar" or (packed and named) else ""
+
+
+def members(path: Path, passed_over: list[PassedOverError]) -> Iterator[tuple[Place, PurePath]]:
+    """The X-rays in an archive, told by their first bytes, in its order.
+
+    Args:
+        path: a zip or tar file.
+        passed_over: gathers what holds no image.
+
+    Raises:
+        InputError: it is damaged, or a compressed tar.
+    """
+    found = _zip_members(path) if archive_kind(path) == "zip" else _tar_members(path)
+    for place, inner in found:
+        parts = PurePosixPath(inner).parts
+        hidden = any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts)
+        if not parts or hidden:
+            continue
+        try:
+            head = place.read(HEAD)
+        except InputError:
+            head = b"\xff"  # whoever reads it whole learns what is wrong
+            yield place, PurePath(path.name) / PurePath(*parts)
+            continue
+        if sniff(head):
+            yield place, PurePath(path.name) / PurePath(*parts)
+        else:
+            what = f"it is {describe(head)}" if head else "it is empty"
+            passed_over.append(PassedOverError(f"holds no X-ray: {what}", code="no_image", where=place.name))
+
+
+def at_address(address: str, passed_over: list[PassedOverError]) -> Iterator[tuple[Place, PurePath]]:
+    """The files at an address: that file, or all below it where it is a folder or holds `*`.
+
+    Raises:
+        InputError: nothing is there, or it cannot be reached.
+        MissingExtraError: fsspec, or what it needs for such addresses, is not installed.
+    """
+    files, inner = _file_system(address)
+    try:
+        if "*" in inner:
+            names, root = sorted(files.glob(inner)), inner.split("*")[0].rpartition("/")[0]
+        elif files.isfile(inner):
+            names, root = [inner], inner.rpartition("/")[0]
+        else:
+            names, root = sorted(files.find(inner)), inner
+    except Exception as error:
+        raise _unreadable(error, address) from error
+    if not names:
+        raise InputError("there is nothing", code="missing", where=address)
+    for name in names:
+        full = files.unstrip_protocol(name)
+        relative = PurePath(*PurePosixPath(name.removeprefix(root)).parts) if name != root else PurePath(name)
+        if len(names) > 1 and PurePosixPath(name).suffix.lower() in NO_IMAGES:
+            passed_over.append(PassedOverError("holds no image, by its name", code="no_image", where=full))
+        else:
+            yield Place(full, "url", full), PurePath(*(part for part in relative.parts if part != "/"))
+
+
+def _zip_members(path: Path) -> Iterator[tuple[Place, str]]:
+    try:
+        infos = _archive(str(path)).infolist()
+    except _BROKEN as error:
+        raise InputError("the archive is damaged or cut short", code="damaged", where=path) from error
+    for info in infos:
+        if not info.is_dir():
+            yield Place(f"{path}/{info.filename}", "zip", str(path), info.filename), info.filename
+
+
+def _tar_members(path: Path) -> Iterator[tuple[Place, str]]:
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                if info.isreg():
+                    where = f"{info.offset_data} {info.size}"
+                    yield Place(f"{path}/{info.name}", "tar", str(path), where), info.name
+    except (tarfile.TarError, *_BROKEN) as error:
+        with path.open("rb") as file:
+            packed = file.read(2) in (b"\x1f\x8b", b"\xfd7", b"BZ")
+        raise InputError(
+            "a compressed tar is not supported" if packed else "the archive is damaged or cut short",
+            code="unsupported" if packed else "damaged",
+            where=path,
+            hint="Uncompress it, to a plain .tar or a folder" if packed else None,
+        ) from error
+
+
+@functools.lru_cache(maxsize=4)
+def _archive(path: str) -> zipfile.ZipFile:
+    # Kept open: reading its directory for each member would take longer than the member. Reading is safe in threads.
+    return zipfile.ZipFile(path)
+
+
+def _file_system(address: str) -> tuple[Any, str]:
+    core = require("fsspec.core", feature="Reading from an address", extra="cluster")
+    try:
+        files, inner = core.url_to_fs(address)
+    except ImportError as error:
+        from lungsight.errors import MissingExtraError
+
+        protocol = address.partition("://")[0]
+        raise MissingExtraError(
+            f"addresses of {protocol}:// need a package that is not installed",
+            where=protocol,
+            hint="Install s3fs for s3://, gcsfs for gs://, aiohttp for https://",
+        ) from error
+    except Exception as error:
+        raise _unreadable(error, address) from error
+    return files, str(inner)
+
+
+def _read_address(address: str, size: int) -> bytes:
+    files, inner = _file_system(address)
+    with files.open(inner, "rb") as file:
+        return bytes(file.read(size))
+
+
+def _unreadable(error: Exception, name: str) -> InputError:
+    if isinstance(error, FileNotFoundError | KeyError):
+        return InputError("there is no such file", code="missing", where=name)
+    if isinstance(error, PermissionError):
+        return InputError("may not be read: permission denied", code="permission", where=name)
+    if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError):
+        return InputError("the archive is damaged or cut short", code="damaged", where=name)
+    if isinstance(error, RuntimeError | NotImplementedError):
+        return InputError(
+            "is encrypted, or packed in a way that is not supported", code="unsupported", where=name
+        )
+    return InputError("cannot be reached or read", code="unreachable", where=name, detail=str(error))
