@@ -1,0 +1,92 @@
+"""The cardiothoracic ratio: the heart's widest horizontal extent over the chest's, inside the ribs.
+
+Danzer, American Journal of the Medical Sciences 157, 1919. On a film taken from behind (PA) a ratio above 0.5 is
+usually called enlarged; on one taken from the front (AP) the heart is magnified and the ratio is too large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.inference.lung_masks import LEFT, RIGHT
+
+MIN_HEART = 0.01
+"""A heart smaller than this fraction of the image is none."""
+MIN_SIDE = 0.5
+"""A lung of less than this fraction of the other's area may be cut off or hidden, and the chest's width with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """A horizontal line at the size of the mask that it was measured on: row, first column, column behind the last."""
+
+    row: int
+    start: int
+    stop: int
+
+    @property
+    def pixels(self) -> int:
+        """Its length in pixels of that mask."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Cardiothoracic:
+    """The ratio and the two widths that it comes from."""
+
+    ratio: float
+    heart: Width
+    chest: Width
+
+
+def cardiothoracic(heart: NDArray[np.bool_], labels: NDArray[np.uint8]) -> Cardiothoracic | None:
+    """Measure the ratio on masks of one image.
+
+    The heart's width is that between its outermost columns, which may lie on two rows (the sum of the two half widths
+    of the textbooks); the chest's is the largest distance, on one row, between the outer edges of both lungs.
+
+    Args:
+        heart: (H, W).
+        labels: (H, W) 0, 1 right lung, 2 left lung (the patient's), upright.
+
+    Returns:
+        None where a lung or the heart is absent or implausibly small, or the heart is wider than the chest.
+    """
+    heart = largest_component(heart)
+    right, left = labels == RIGHT, labels == LEFT
+    areas = sorted((int(right.sum()), int(left.sum())))
+    if heart.mean() < MIN_HEART or areas[1] == 0 or areas[0] < MIN_SIDE * areas[1]:
+        return None
+    chest = _chest(right | left)
+    if chest is None:
+        return None
+    columns = np.flatnonzero(heart.any(axis=0))
+    start, stop = int(columns[0]), int(columns[-1]) + 1
+    # Drawn where the heart is widest on one row, which is near both of its borders.
+    row = int(np.argmax(heart.sum(axis=1)))
+    if stop - start >= chest.pixels or start < chest.start or stop > chest.stop:
+        return None
+    return Cardiothoracic((stop - start) / chest.pixels, Width(row, start, stop), chest)
+
+
+def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected component of (H, W); all False where there is none."""
+    count, components, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count == 1:
+        return np.zeros(mask.shape, bool)
+    return np.asarray(components == 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax()))
+
+
+def _chest(lungs: NDArray[np.bool_]) -> Width | None:
+    rows = np.flatnonzero(lungs.any(axis=1))
+    if not len(rows):
+        return None
+    part = lungs[rows]
+    start = part.argmax(axis=1)
+    stop = part.shape[1] - part[:, ::-1].argmax(axis=1)
+    widest = int(np.argmax(stop - start))
+    return Width(int(rows[widest]), int(start[widest]), int(stop[widest]))

@@ -1,0 +1,90 @@
+"""Zones and the cardiothoracic ratio, on masks whose answer is known by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lungsight.inference.heart import cardiothoracic, largest_component
+from lungsight.inference.zones import MIN_ROWS, ZONES, zone_areas, zone_lines, zones
+
+
+def chest(height: int = 90, width: int = 100) -> np.ndarray:
+    """Right lung: columns 10 to 40, rows 15 to 75; left lung: columns 60 to 85, rows 20 to 80."""
+    labels = np.zeros((height, width), np.uint8)
+    labels[15:75, 10:40] = 1
+    labels[20:80, 60:85] = 2
+    return labels
+
+
+def test_each_lung_is_cut_into_thirds_of_its_own_height() -> None:
+    found = zones(chest())
+    assert [int(found[row, 20]) for row in (15, 34, 35, 54, 55, 74)] == [1, 1, 2, 2, 3, 3]
+    assert [int(found[row, 70]) for row in (20, 39, 40, 59, 60, 79)] == [4, 4, 5, 5, 6, 6]
+    assert zone_areas(found) == (600, 600, 600, 500, 500, 500)
+    assert (found > 0).sum() == (chest() > 0).sum() and len(ZONES) == 6
+
+
+def test_a_lung_that_is_absent_or_too_small_has_no_zones() -> None:
+    labels = chest()
+    labels[labels == 2] = 0
+    assert set(np.unique(zones(labels))) == {0, 1, 2, 3}
+    lung = np.zeros((30, 30), bool)
+    lung[3 : 3 + MIN_ROWS - 1, 4:9] = True
+    assert zone_lines(lung) is None
+    lung[3 + MIN_ROWS - 1, 4:9] = True
+    assert zone_lines(lung) == (3, 5, 7, 9)
+
+
+def test_the_ratio_is_the_widest_heart_over_the_widest_chest() -> None:
+    heart = np.zeros((90, 100), bool)
+    heart[50:70, 38:50] = True  # the right border, low
+    heart[45:65, 50:68] = True  # the left border, higher
+    found = cardiothoracic(heart, chest())
+    assert found is not None
+    assert (found.heart.start, found.heart.stop) == (38, 68)
+    assert (found.chest.start, found.chest.stop) == (10, 85)
+    assert 20 <= found.chest.row < 75
+    assert found.ratio == pytest.approx(30 / 75)
+
+
+def test_specks_do_not_widen_the_heart() -> None:
+    heart = np.zeros((90, 100), bool)
+    heart[45:70, 40:60] = True
+    heart[5, 95] = True
+    assert largest_component(heart).sum() == 25 * 20
+    found = cardiothoracic(heart, chest())
+    assert found is not None and found.heart.pixels == 20
+
+
+@pytest.mark.parametrize(
+    "case", ["no heart", "speck", "no lungs", "one lung", "lung cut", "wider", "outside"]
+)
+def test_no_ratio_where_it_would_mean_nothing(case: str) -> None:
+    labels, heart = chest(), np.zeros((90, 100), bool)
+    heart[45:70, 40:60] = True
+    if case == "no heart":
+        heart[:] = False
+    elif case == "speck":
+        heart[:] = False
+        heart[50:55, 50:55] = True
+    elif case == "no lungs":
+        labels[:] = 0
+    elif case == "one lung":
+        labels[labels == 1] = 0
+    elif case == "lung cut":
+        labels[:, 72:] = 0  # 12 x 60 left of 30 x 60
+    elif case == "wider":
+        heart[45:70, 5:95] = True
+    else:
+        heart[45:70, 60:92] = True
+    assert cardiothoracic(heart, labels) is None
+
+
+def test_half_a_lung_is_the_least() -> None:
+    labels, heart = chest(), np.zeros((90, 100), bool)
+    heart[45:70, 40:60] = True
+    labels[:, 75:] = 0  # 15 x 60 = 900 beside 1,800: just enough
+    assert cardiothoracic(heart, labels) is not None
+    labels[79, 74] = 0
+    assert cardiothoracic(heart, labels) is None
