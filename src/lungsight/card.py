@@ -46,8 +46,8 @@ class InputSettings(Record, frozen=True):
     """resize, apply_mask: pixels cut off the resized image (top, left, bottom, right), which leaves `size`."""
     dilation: Dilation = 0.0
     """apply_mask and crop_to_lungs: growth of the mask, as a fraction of the longer side."""
-    channels: Literal[1, 3] = 1
-    """1, or 3: the grey image three times."""
+    channels: Literal[1, 3, 7] = 1
+    """1, 3: the grey image three times, or 7: the image and the maps of six lung zones (severity)."""
 
     old_names: ClassVar = {"working": "resize_to", "grow": "dilation"}
 
@@ -172,6 +172,8 @@ class Card(Record, frozen=True):
     """lungs: what its mask shows where nothing else is asked for: lungs with what heart and diaphragm hide (full),
     or as far as they are seen beside them (visible)."""
     calibration: Calibration | None = None
+    half_width: Annotated[float, Meta(ge=0)] | None = None
+    """severity: half of the width of the 90 % interval of the total score."""
     trained_on: tuple[TrainedOn, ...] = ()
     start: str = ""
     """What its training started from, where that was not noise."""
@@ -211,6 +213,8 @@ class Card(Record, frozen=True):
             raise ValueError("input.preprocessing must be 'resize' without crop, but for diagnosis")
         if self.task == "gate" and GateClass.FRONTAL not in self.classes:
             raise ValueError("classes must be a list with 'frontal' for a gate")
+        if (self.task == "severity") != (self.input.channels == 7):
+            raise ValueError("input.channels must be 7 for severity and for nothing else")
         if self.convention is not None and (
             self.task != "lungs" or (self.classes and self.convention not in self.classes)
         ):

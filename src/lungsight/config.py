@@ -17,7 +17,7 @@ from msgspec import Meta, field
 from lungsight.errors import ConfigError
 from lungsight.records import Record, build, from_toml, plain
 
-Task = Literal["lungs", "diagnosis", "gate"]
+Task = Literal["lungs", "diagnosis", "gate", "severity"]
 CropMode = Literal["resize", "apply_mask", "crop_to_lungs"]
 """resize: the whole image; apply_mask: 0 outside the lungs; crop_to_lungs: masked, cut to the lungs' box, with grey
 levels of their own."""

@@ -31,16 +31,18 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The networks of one prediction. No `diagnosis`: no score. No `gate`: only simple checks."""
+    """The networks of one prediction. No `diagnosis`: no score. No `gate`: only simple checks. No `severity`: none."""
 
     lungs: Model
     diagnosis: Model | None = None
     gate: Model | None = None
+    severity: Model | None = None
 
     @property
     def models(self) -> tuple[Model, ...]:
         """Those that are there."""
-        return tuple(model for model in (self.lungs, self.diagnosis, self.gate) if model is not None)
+        found = (self.lungs, self.diagnosis, self.gate, self.severity)
+        return tuple(model for model in found if model is not None)
 
     def fingerprint(self) -> str:
         """16 hex digits over weights and cards: two bundles that answer alike share it."""

@@ -13,6 +13,7 @@ from lungsight.cli.audit import audit
 from lungsight.cli.evaluate import evaluate
 from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
+from lungsight.cli.fit_severity import fit_severity
 from lungsight.cli.predict import predict
 from lungsight.cli.reproduce import reproduce
 from lungsight.cli.serve import serve
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for command in (predict, serve, explain, train, cross_validate, evaluate, audit, export, reproduce):
+for command in (predict, serve, explain, train, cross_validate, evaluate, audit, export, fit_severity, reproduce):
     app.command(short_help=console.first_sentence(command))(console.shared(command))
 for registered in data.app.registered_commands:
     if registered.callback is not None:

@@ -98,7 +98,7 @@ class Session:
         if provider not in session.get_providers():  # it falls back to the CPU without a word
             raise self._no_device()
         outputs = {output.name for output in session.get_outputs()}
-        needed = "logit" if self.card.task == "diagnosis" else "probability"
+        needed = {"diagnosis": "logit", "severity": "zones"}.get(self.card.task, "probability")
         inputs = [entry.name for entry in session.get_inputs()]
         if len(inputs) != 1 or needed not in outputs:
             raise self.broken(
