@@ -17,7 +17,7 @@ FLOORS = (
     ("dataset", "phantom", "card", "model"),
     ("inference",),
     ("writers", "batch", "duplicates", "training", "explain"),
-    ("evaluation", "ship"),
+    ("evaluation", "ship", "ship_severity"),
     ("audit",),
     ("report", "server", "pacs", "cluster"),
     ("paper",),

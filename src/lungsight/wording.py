@@ -272,6 +272,13 @@ class AuditCaveat(StrEnum):
     NO_SHARED_FINDING = "no_shared_finding"
 
 
+class RatioNote(StrEnum):
+    """What must be known of a cardiothoracic ratio."""
+
+    MAGNIFIED = "magnified"
+    VIEW_UNKNOWN = "view_unknown"
+
+
 OLD_GATE_CLASSES: dict[str, str] = {
     "upside down": GateClass.UPSIDE_DOWN,
     "on its side": GateClass.ON_ITS_SIDE,
@@ -480,6 +487,10 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         AuditCaveat.NO_SHARED_FINDING: "No two findings can be compared both within a source and across sources.",
     },
     Part: {Part.TRAIN: "training", Part.VALIDATION: "validation", Part.TEST: "test"},
+    RatioNote: {
+        RatioNote.MAGNIFIED: "taken from the front (AP): the heart is magnified and the ratio is too large",
+        RatioNote.VIEW_UNKNOWN: "the view is not known: on a film taken from the front (AP) the ratio is too large",
+    },
 }
 
 

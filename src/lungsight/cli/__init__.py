@@ -29,7 +29,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for command in (predict, serve, explain, train, cross_validate, evaluate, audit, export, fit_severity, reproduce):
+for command in (
+    predict,
+    serve,
+    explain,
+    train,
+    cross_validate,
+    evaluate,
+    audit,
+    export,
+    fit_severity,
+    reproduce,
+):
     app.command(short_help=console.first_sentence(command))(console.shared(command))
 for registered in data.app.registered_commands:
     if registered.callback is not None:

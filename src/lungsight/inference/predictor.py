@@ -18,9 +18,11 @@ from lungsight.inference import lung_masks as lungs
 from lungsight.inference import plausibility
 from lungsight.inference import view_gate as gate
 from lungsight.inference.classifier import Diagnosis, decide, prepare
+from lungsight.inference.heart import cardiothoracic
 from lungsight.inference.reader import Duplicate, Item, Source, name_of, read_item, split_sources
 from lungsight.inference.result import Failure, NetworkId, Result
 from lungsight.inference.sessions import PROVIDERS, Networks, Session
+from lungsight.inference.severity import Severity, can_grade, severities_of, severity_input
 from lungsight.model import Bundle
 from lungsight.preprocess import Frame
 from lungsight.wording import Decision, Flag, LungConvention, Reason
@@ -28,6 +30,8 @@ from lungsight.xray import Limits
 
 Tag = TypeVar("Tag")
 
+HEART_THRESHOLD = 0.5
+"""On the heart's probability: from it on a pixel is heart."""
 HEART = "heart"
 """Name of the heart among the classes of a lung network."""
 _PIXELS_AHEAD = 64_000_000
@@ -286,10 +290,11 @@ class Lungsight:
         flags = [plausibility.check(one, item.small) for item, one in zip(items, found, strict=True)]
         gates = self._judge(items, flags, networks.gate)
         diagnoses = self._diagnose(items, found, gates, networks.diagnosis)
+        severities = self._grade(items, found, gates, flags, networks.severity)
         shared = (time.perf_counter() - start) / len(items)
         results = []
-        for item, each, one, gated, diagnosis, flagged in zip(
-            items, maps, found, gates, diagnoses, flags, strict=True
+        for item, each, one, gated, diagnosis, severity, flagged in zip(
+            items, maps, found, gates, diagnoses, severities, flags, strict=True
         ):
             start = time.perf_counter()
             frame = Frame.whole(item.xray.shape, self.bundle.lungs.card.input.size)
@@ -312,9 +317,36 @@ class Lungsight:
                     convention=self.convention,
                     heart_map=None if heart is None else each[heart],
                     sha256=item.sha256,
+                    severity=severity,
+                    ratio=None
+                    if heart is None or not gated.frontal
+                    else cardiothoracic(each[heart] >= HEART_THRESHOLD, one.small),
                 )
             )
         return results
+
+    def _grade(
+        self,
+        items: Sequence[Item],
+        found: Sequence[lungs.Lungs],
+        gates: Sequence[gate.Gate],
+        flags: Sequence[tuple[Flag, ...]],
+        network: Session | None,
+    ) -> list[Severity | None]:
+        answers: list[Severity | None] = [None] * len(items)
+        if network is None:
+            return answers
+        seen = {
+            index: severity_input(item.xray.pixels, one.small, network.card.input.size)
+            for index, (item, one, gated, flagged) in enumerate(zip(items, found, gates, flags, strict=True))
+            if gated.frontal and can_grade(flagged)
+        }
+        inputs = {index: given for index, given in seen.items() if given is not None}
+        if inputs:
+            graded = severities_of(network.run(np.stack(list(inputs.values())))["zones"], network.card)
+            for index, one in zip(inputs, graded, strict=True):
+                answers[index] = one
+        return answers
 
     def _check_output(self, maps: NDArray[np.float32], items: Sequence[Item]) -> NDArray[np.float32]:
         card = self.bundle.lungs.card

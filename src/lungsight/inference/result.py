@@ -23,8 +23,11 @@ from lungsight.errors import LungsightError, PassedOverError, RefusedError
 from lungsight.files import write_bytes
 from lungsight.inference import drawing
 from lungsight.inference.classifier import Diagnosis
+from lungsight.inference.heart import Cardiothoracic
 from lungsight.inference.lung_masks import LEFT, RIGHT
+from lungsight.inference.severity import Severity
 from lungsight.inference.view_gate import Gate
+from lungsight.inference.zones import zones
 from lungsight.model import Model
 from lungsight.preprocess import Frame, resize_image
 from lungsight.records import Record, plain, to_json
@@ -34,6 +37,7 @@ from lungsight.wording import (
     GateAnswer,
     LungConvention,
     LungLabels,
+    RatioNote,
     Reason,
     Status,
     say,
@@ -98,6 +102,17 @@ class ResultRecord(Record, frozen=True, kw_only=True):
     right_lung_mm2: float | None = None
     """The same in mm², where the file says how large a pixel is; `spacing_kind` says where."""
     left_lung_mm2: float | None = None
+    severity: float | None = None
+    """Estimated Brixia score, [0, 18]; empty where it cannot tell."""
+    severity_low: float | None = None
+    """Ends of its 90 % interval."""
+    severity_high: float | None = None
+    severity_zones: tuple[float, ...] = ()
+    """Of zones A, B, C of the right lung from apex to base and D, E, F of the left, [0, 3] each."""
+    cardiothoracic_ratio: float | None = None
+    """Widest heart over widest chest inside the ribs."""
+    ratio_note: RatioNote | None = None
+    """What must be known of the ratio: on a film taken from the front (AP) the heart is magnified."""
     convention: LungConvention | None = None
     """What counts as lung in the mask."""
     lung_labels: LungLabels | None = None
@@ -165,6 +180,10 @@ class Result:
     """(h, w) heart probability at network size; None where the network does not mark the heart."""
     sha256: str = ""
     """Of the file, where it was asked for."""
+    severity: Severity | None = None
+    """Estimate of the Brixia score; None where no network is loaded or it cannot tell."""
+    ratio: Cardiothoracic | None = None
+    """The cardiothoracic ratio, widths in pixels of the lung network; None where it cannot be measured."""
 
     @property
     def name(self) -> str:
@@ -220,6 +239,16 @@ class Result:
         return self.areas[0] * pixel, self.areas[1] * pixel
 
     @property
+    def cardiothoracic_ratio(self) -> float | None:
+        """Widest heart over widest chest; too large on AP films. None where it cannot be measured."""
+        return self.ratio.ratio if self.ratio else None
+
+    @cached_property
+    def zones(self) -> NDArray[np.uint8]:
+        """(H, W) the six lung zones, 1 to 6 for A to F; see `lungsight.inference.zones`."""
+        return zones(self.labels)
+
+    @property
     def record(self) -> ResultRecord:
         """Everything but the pixels."""
         height, width = self.xray.shape
@@ -242,6 +271,12 @@ class Result:
             left_lung_px=self.areas[1],
             right_lung_mm2=right_mm2,
             left_lung_mm2=left_mm2,
+            severity=_rounded(self.severity.total) if self.severity else None,
+            severity_low=_rounded(self.severity.low) if self.severity else None,
+            severity_high=_rounded(self.severity.high) if self.severity else None,
+            severity_zones=tuple(round(one, 2) for one in self.severity.zones) if self.severity else (),
+            cardiothoracic_ratio=_rounded(self.cardiothoracic_ratio, 3),
+            ratio_note=note_of(self.xray.view) if self.ratio else None,
             convention=self.convention,
             lung_labels=LungLabels.RIGHT1_LEFT2,
             width=width,
@@ -369,6 +404,17 @@ class Failure:
 
 def _plain(record: ResultRecord) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in plain(record).items()}
+
+
+def note_of(view: str) -> RatioNote | None:
+    """What the view says about a cardiothoracic ratio; None for a film taken from behind (PA)."""
+    if not view:
+        return RatioNote.VIEW_UNKNOWN
+    return RatioNote.MAGNIFIED if view.upper().startswith("AP") else None
+
+
+def _rounded(value: float | None, digits: int = 2) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _names(networks: Sequence[NetworkId]) -> tuple[str, ...]:

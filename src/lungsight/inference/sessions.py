@@ -137,8 +137,10 @@ class Networks:
     lungs: Session
     diagnosis: Session | None
     gate: Session | None
+    severity: Session | None
 
     @classmethod
     def of(cls, bundle: Bundle, threads: int | None, device: str) -> Networks:
-        others = (Session(one, threads, device) if one else None for one in (bundle.diagnosis, bundle.gate))
+        models = (bundle.diagnosis, bundle.gate, bundle.severity)
+        others = (Session(one, threads, device) if one else None for one in models)
         return cls(Session(bundle.lungs, threads, device), *others)

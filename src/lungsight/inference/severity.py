@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.card import Card
+from lungsight.errors import ModelError
 from lungsight.inference.zones import ZONES, zones
 from lungsight.preprocess import Gray, resize_image, to_unit
 from lungsight.wording import Flag
@@ -71,6 +72,24 @@ def severity_input(
         return None
     image = to_unit(resize_image(pixels, size))
     return np.stack([image, *(np.asarray(resize_image(one, size), np.float32) for one in maps)])
+
+
+def can_grade(flags: Sequence[Flag]) -> bool:
+    """Whether the lungs that were found are such as the readers saw: no flag of `DOUBTS`."""
+    return DOUBTS.isdisjoint(flags)
+
+
+def severities_of(scores: NDArray[np.float32], card: Card) -> list[Severity]:
+    """The network's answers (N, 6) as estimates.
+
+    Raises:
+        ModelError: the network does not answer with a number for each of six zones.
+    """
+    if scores.ndim != 2 or scores.shape[1] != len(ZONES) or not np.isfinite(scores).all():
+        raise ModelError(
+            "does not answer with a number for each of six zones", where=f"{card.name}.onnx", code="answer"
+        )
+    return [severity_of(each, card) for each in scores]
 
 
 def severity_of(scores: Sequence[float] | NDArray[np.floating], card: Card) -> Severity:
