@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from lungsight.xray import Limits
 from lungsight.xray.decode import decode
 from lungsight.xray.pool import shared_pool
-from test_xray import dicom
+from xray_files import dicom
 
 
 def files(side: int) -> dict[str, bytes]:

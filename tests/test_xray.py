@@ -5,109 +5,28 @@ from __future__ import annotations
 import io
 import os
 import struct
-import tempfile
 import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gdcm
 import numpy as np
 import pydicom.uid as uid
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 
-from lungsight.errors import InputError
+from lungsight.errors import InputError, PassedOverError
 from lungsight.xray import Limits, find_inputs, read_xray
+from xray_files import NOISE, RAMP, RAMP12, UNIT, close, dicom, encode
 
 # Pillow and pydicom warn about what is broken, beside what they raise.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::UserWarning:pydicom")
-
-RAMP = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
-NOISE = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
-RAMP12 = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (48, 1))
-
-
-def encode(image: Image.Image | NDArray[Any], kind: str = "PNG", **options: Any) -> bytes:
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def dicom(
-    pixels: NDArray[Any] = RAMP12, syntax: uid.UID = uid.ExplicitVRLittleEndian, **elements: Any
-) -> bytes:
-    """A synthetic DX file; an element given as None is left out."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    dataset.SOPClassUID = uid.DigitalXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = uid.generate_uid()
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Doe^Jane", "SECRET-77", "19700101"
-    dataset.Modality = "DX"
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
-    dataset.PhotometricInterpretation = "RGB" if pixels.ndim == 3 else "MONOCHROME2"
-    if pixels.ndim == 3:
-        dataset.PlanarConfiguration = 0
-    dataset.BitsAllocated = pixels.dtype.itemsize * 8
-    dataset.BitsStored = 8 if pixels.dtype.itemsize == 1 else 12
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    for word, value in elements.items():
-        if value is None:
-            delattr(dataset, word)
-        else:
-            setattr(dataset, word, value)
-    if syntax == uid.JPEGLosslessSV1:
-        return jpeg_lossless(dicom(pixels, **elements))
-    if syntax.is_encapsulated and not dataset.PixelData.startswith(b"\xfe\xff\x00\xe0"):
-        dataset.compress(syntax)
-    else:
-        dataset.file_meta.TransferSyntaxUID = syntax
-    if not syntax.is_little_endian:
-        dataset.PixelData = pixels.byteswap().tobytes()
-    dataset["PixelData"].VR = "OW" if syntax.is_implicit_VR or dataset.BitsAllocated > 8 else "OB"
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def jpeg_lossless(data: bytes) -> bytes:
-    """pydicom does not encode this one."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.dcm"
-        path.write_bytes(data)
-        reader = gdcm.ImageReader()
-        reader.SetFileName(str(path))
-        assert reader.Read()
-        change = gdcm.ImageChangeTransferSyntax()
-        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer = gdcm.ImageWriter()
-        writer.SetFileName(str(path))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        assert writer.Write()
-        return path.read_bytes()
-
-
-def close(pixels: NDArray[Any], expected: NDArray[Any], tolerance: float = 0.02) -> bool:
-    scale = 255 if pixels.dtype == np.uint8 else 1
-    return bool(np.abs(pixels.astype(float) / scale - expected).max() <= tolerance)
-
-
-UNIT = RAMP12 / 4095
-
 
 # PNG, JPEG, BMP, TIFF
 
@@ -292,6 +211,7 @@ BAD = {
     "tiff pages": (lambda: animated("TIFF"), "TIFF holds 2 images"),
     "animated png": (lambda: animated("PNG"), "PNG holds 2 images"),
     "huge text": (huge_text, "PNG is damaged"),
+    "png with a long name": (lambda: encode(RAMP)[:33] + b"\xff" * 40, "PNG is damaged"),
     "bomb": (lambda: png_header(30000, 30000), "30,000 x 30,000"),
     "full bomb": (lambda: png_header(30000, 30000, body=zlib.compress(bytes(2**20) * 64)), "30,000 x 30,000"),
     "largest header": (lambda: png_header(2**31 - 1, 2**31 - 1), "more than the 64 million|damaged"),
@@ -499,15 +419,6 @@ def test_dicom_colour() -> None:
     assert np.array_equal(read_xray(dicom(RAMP, **palette)).pixels, RAMP)
 
 
-def test_dicom_spacing_and_view() -> None:
-    xray = read_xray(dicom(PixelSpacing=[0.2, 0.1], ImagerPixelSpacing=[0.5, 0.5], ViewPosition="PA"))
-    assert (xray.spacing, xray.view) == ((0.2, 0.1), "PA")
-    assert read_xray(dicom(ImagerPixelSpacing=[0.5, 0.4])).spacing == (0.5, 0.4)
-    assert read_xray(dicom(PixelSpacing=[0, 0.1])).spacing is None
-    assert read_xray(dicom(ViewPosition="Doe, Jane")).view == ""
-    assert read_xray(dicom(Modality="CT")).notes[0] == "DICOM modality CT, not a radiograph"
-
-
 def test_dicom_keeps_nothing_about_the_patient() -> None:
     xray = read_xray(dicom(ViewPosition="PA"), name="a")
     fields = [str(getattr(xray, name)) for name in ("name", "format", "spacing", "view", "notes")]
@@ -538,7 +449,7 @@ def test_dicom_left_out_elements() -> None:
 @pytest.mark.parametrize(
     ("elements", "words"),
     [
-        ({"NumberOfFrames": 2, "PixelData": RAMP12.tobytes() * 2}, "2 frames"),
+        ({"NumberOfFrames": 2, "PixelData": RAMP12.tobytes() * 2}, "several frames"),
         ({"NumberOfFrames": 2**31 - 1}, "frames"),
         ({"PixelData": b""}, "no pixels"),
         ({"PixelData": RAMP12.tobytes()[:-2]}, "cut short: 64 x 48 pixels need 6,144 bytes, it holds 6,142"),
@@ -546,7 +457,7 @@ def test_dicom_left_out_elements() -> None:
         ({"Rows": 60000, "Columns": 60000}, "60,000 x 60,000"),
         ({"Rows": 0}, "how large"),
         ({"Rows": None}, "how large"),
-        ({"BitsAllocated": 17}, "damaged|cut short|contradicts"),
+        ({"BitsAllocated": 17}, "not supported"),
     ],
 )
 def test_bad_dicom(elements: dict[str, Any], words: str) -> None:
@@ -560,7 +471,7 @@ def test_one_frame_said_explicitly_is_fine() -> None:
 
 
 def test_dicom_that_is_no_image() -> None:
-    with pytest.raises(InputError, match="Encapsulated PDF"):
+    with pytest.raises(PassedOverError, match="a document in DICOM"):
         read_xray(dicom(SOPClassUID=uid.EncapsulatedPDFStorage, PixelData=b""))
     data = dicom(RAMP, uid.MPEG4HP41, PixelData=encapsulate([b"x" * 100]))
     with pytest.raises(InputError, match="MPEG"):
@@ -599,17 +510,11 @@ def names(*paths: Path | str, **options: Any) -> list[str]:
 
 
 def test_find_inputs_in_folders(tmp_path: Path) -> None:
-    for name in (
-        "b.PNG",
-        "a.jpg",
-        "notes.txt",
-        ".hidden.png",
-        "sub/c.tiff",
-        "sub/.d/e.png",
-        "sub/1.2.840.113",
-    ):
+    for name in ("b.PNG", "a.jpg", ".hidden.png", "sub/c.tiff", "sub/.d/e.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(encode(RAMP))
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "sub" / "1.2.840.113").write_bytes(b"%PDF-1.7")
     (tmp_path / "sub" / "1.2.840.114").write_bytes(dicom())
     (tmp_path / "IM0001").write_bytes(dicom())
     assert names(tmp_path) == ["IM0001", "a.jpg", "b.PNG", "sub/1.2.840.114", "sub/c.tiff"]

@@ -279,6 +279,15 @@ class RatioNote(StrEnum):
     VIEW_UNKNOWN = "view_unknown"
 
 
+class SpacingKind(StrEnum):
+    """What the size of a pixel is of."""
+
+    CALIBRATED = "calibrated"
+    CORRECTED = "corrected"
+    DETECTOR = "detector"
+    STATED = "stated"
+
+
 OLD_GATE_CLASSES: dict[str, str] = {
     "upside down": GateClass.UPSIDE_DOWN,
     "on its side": GateClass.ON_ITS_SIDE,
@@ -485,6 +494,12 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         "patients each, and both classes among the others.",
         AuditCaveat.NO_SUBSOURCE: "The table has no sub-sources.",
         AuditCaveat.NO_SHARED_FINDING: "No two findings can be compared both within a source and across sources.",
+    },
+    SpacingKind: {
+        SpacingKind.CALIBRATED: "in the patient, as the file was calibrated",
+        SpacingKind.CORRECTED: "in the patient, by the estimated magnification",
+        SpacingKind.DETECTOR: "at the detector, some 5 to 30 % more than in the patient",
+        SpacingKind.STATED: "as the file has it, which does not say where",
     },
     Part: {Part.TRAIN: "training", Part.VALIDATION: "validation", Part.TEST: "test"},
     RatioNote: {

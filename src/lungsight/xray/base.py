@@ -35,10 +35,11 @@ class Limits:
     def check_bytes(self, size: int, name: str) -> None:
         """Raises InputError where a file of `size` bytes is empty or too large."""
         if size == 0:
-            raise InputError("the file is empty", where=name)
+            raise InputError("the file is empty", code="empty", where=name)
         if size > self.max_bytes:
             raise InputError(
                 f"{size / 2**20:,.0f} MiB is larger than an X-ray may be ({self.max_bytes / 2**20:,.0f} MiB)",
+                code="too_large",
                 where=name,
                 hint="Pass Limits(max_bytes=...) if the file is meant to be that large",
             )
@@ -48,12 +49,14 @@ class Limits:
         if min(height, width) < self.min_side:
             raise InputError(
                 f"the image is {width} x {height} pixels; at least {self.min_side} on each side are needed",
+                code="too_small",
                 where=name,
             )
         if height * width > self.max_pixels:
             raise InputError(
                 f"the image says it is {width:,} x {height:,} pixels, "
                 f"more than the {self.max_pixels / 1e6:,.0f} million that are accepted",
+                code="too_large",
                 where=name,
                 hint="Pass Limits(max_pixels=...) if it is meant to be that large",
             )
@@ -71,11 +74,21 @@ class XRay:
     bits: int
     """Bits of a grey value in the file."""
     spacing: tuple[float, float] | None = None
-    """Size of a pixel (row, column) in mm, where a DICOM file says so."""
+    """Size of a pixel (row, column) in mm, where a DICOM file says so; `spacing_kind` says of what."""
     view: str = ""
-    """'PA', 'AP', 'LL' ... as a DICOM file says; empty where unknown."""
+    """The projection by the header, a code of `lungsight.wording.View`; empty where unknown."""
     notes: tuple[str, ...] = ()
     """What was done to the grey values and what is unusual, in plain words."""
+    modality: str = ""
+    """'CR', 'DX' ... by the header, a word of `lungsight.xray.dicom_kind`; empty where unknown."""
+    spacing_kind: str = ""
+    """A code of `lungsight.wording.SpacingKind`; empty where there is no `spacing`."""
+    mirrored: bool = False
+    """By the header the patient's right is on the right of the picture."""
+    study_uid: str = ""
+    """StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID; empty where they are absent or no UIDs."""
+    series_uid: str = ""
+    sop_uid: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:

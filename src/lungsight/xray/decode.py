@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lungsight.errors import InputError
+from lungsight.errors import PassedOverError
 from lungsight.xray.base import Limits, XRay
 from lungsight.xray.sniff import HEAD, describe, sniff
 
@@ -13,7 +13,8 @@ def decode(data: bytes | bytearray, limits: Limits) -> XRay:
     """Decode a file that is whole in memory. The format is told by the content.
 
     Raises:
-        InputError: damaged, of an unknown kind, too large, too small or not one image.
+        PassedOverError: another kind of file.
+        InputError: damaged, too large, too small or not one image.
     """
     kind = sniff(bytes(data[:HEAD]))
     if kind.startswith("DICOM"):
@@ -24,6 +25,8 @@ def decode(data: bytes | bytearray, limits: Limits) -> XRay:
         from lungsight.xray.raster import read_raster
 
         return read_raster(bytes(data), kind, "", limits)
-    raise InputError(
-        f"not an image that can be read: the file is {describe(bytes(data[:HEAD]))}", hint=READABLE
+    raise PassedOverError(
+        f"not an image that can be read: the file is {describe(bytes(data[:HEAD]))}",
+        code="other_kind",
+        hint=READABLE,
     )

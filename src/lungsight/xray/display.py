@@ -2,101 +2,166 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut, apply_voi
 
+from lungsight.errors import InputError
 from lungsight.xray.base import Numbers, Pixels, rescale_intensity
+from lungsight.xray.dicom_elements import Elements
+from lungsight.xray.tags import (
+    INTERCEPT,
+    LUT_DATA,
+    LUT_DESCRIPTOR,
+    MODALITY_LUTS,
+    PADDING,
+    PADDING_LIMIT,
+    PALETTE_DESCRIPTORS,
+    PALETTES,
+    PRESENTATION_SHAPE,
+    SLOPE,
+    VOI_FUNCTION,
+    VOI_LUTS,
+    WINDOW_CENTER,
+    WINDOW_WIDTH,
+)
+
+if TYPE_CHECKING:
+    from lungsight.xray.dicom_pixels import Image
 
 SEEN = 0.01
 """A window that leaves a smaller share of the pixels between black and white shows nothing."""
 
 
-def display(stored: NDArray[Any], dataset: Dataset) -> tuple[Pixels, tuple[str, ...]]:
-    """Modality LUT or rescale, then VOI LUT or window; then MONOCHROME1 inverted and padding black.
+def display(stored: NDArray[Any], elements: Elements, image: Image) -> tuple[Pixels, tuple[str, ...]]:
+    """Modality LUT or rescale, then VOI LUT or window; then inversion as the header asks, and padding black.
 
     Where the file gives neither VOI LUT nor window, or one that leaves nothing to see, 8-bit values stay
-    as they are and others are stretched (see `lungsight.xray.base.rescale_intensity`).
+    as they are and others are rescaled (see `lungsight.xray.base.rescale_intensity`).
 
     Args:
-        stored: (H, W) as decoded.
-        dataset: the elements that say what the values mean.
+        stored: (H, W), the stored bits alone.
+        elements: what the values mean.
+        image: how they were stored.
 
     Returns:
         (H, W) `uint8`, or `float32` in [0, 1]; and notes.
     """
-    values = _used_bits(stored, dataset)
-    if values.dtype.kind == "f":
-        values = np.nan_to_num(values)
-    padding = _padding(values, dataset)
+    values = np.nan_to_num(stored) if stored.dtype.kind == "f" else stored
+    padding = _padding(values, elements, image)
     valid = None if padding is None else ~padding
-    real, rescaled = _modality(values, dataset)
-    shown, notes = _voi(real, dataset, valid)
+    real, rescaled = _modality(values, elements, image)
+    shown, notes = _voi(real, elements, image, valid)
     pixels: Pixels
     if shown is not None:
         pixels = shown
-    elif values.dtype == np.uint8 and not rescaled and int(dataset.BitsStored) == 8:
+    elif values.dtype == np.uint8 and not rescaled and image.bits_stored == 8:
         pixels = np.array(values, np.uint8)
     else:
         pixels = rescale_intensity(real, valid)
         notes += ("no usable window, grey values stretched to their range",)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
+    if image.photometric == "MONOCHROME1":
         pixels = _invert(pixels)
         notes += ("MONOCHROME1, inverted",)
+    elif elements.text(PRESENTATION_SHAPE, 16).upper() == "INVERSE":
+        pixels = _invert(pixels)
+        notes += ("presentation LUT shape INVERSE, inverted",)
     if padding is not None:
         pixels[padding] = 0
     return pixels, notes
 
 
-def _used_bits(stored: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
-    """Drop what old files keep in the bits beside the stored ones (overlays)."""
-    if stored.dtype.kind not in "iu":
-        return stored
-    width = stored.dtype.itemsize * 8
-    bits, high = int(dataset.BitsStored), int(dataset.HighBit)
-    if not 0 < bits < width or not bits - 1 <= high < width:
-        return stored
-    # Up against the top bit and back: the right shift of a signed type restores the sign.
-    return (stored << (width - 1 - high)) >> (width - bits)
+def palette_grey(values: NDArray[Any], elements: Elements, *, signed: bool) -> NDArray[np.uint8]:
+    """Indices (H, W) -> the luma (BT.601) of their colours as `uint8`; one small table, whatever the image's size.
+
+    Raises:
+        InputError: there is no whole palette.
+    """
+    tables = []
+    for descriptor, data in zip(PALETTE_DESCRIPTORS, PALETTES, strict=True):
+        table = _table(elements, descriptor, data, signed=signed)
+        if table is None:
+            raise InputError("the DICOM file is damaged: its palette is missing or cut short", code="damaged")
+        entries, first, bits = table
+        tables.append((entries.astype(np.float64) * (255 / (2**bits - 1)), first))
+    if len({(len(entries), first) for entries, first in tables}) != 1:
+        raise InputError("not supported: palettes of different lengths in DICOM", code="unsupported")
+    red, green, blue = (entries for entries, _ in tables)
+    grey = np.rint(0.299 * red + 0.587 * green + 0.114 * blue).clip(0, 255).astype(np.uint8)
+    return _look_up(values, grey, tables[0][1])
 
 
-def _padding(values: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None:
+def _table(
+    elements: Elements, descriptor: int, data: int, *, signed: bool
+) -> tuple[NDArray[np.uint16], int, int] | None:
+    """(entries, value of the first, bits) of a lookup table (PS3.3 C.11.1.1); None where it is missing or short.
+
+    Entries of up to 8 bits may lie in a byte each. Tables often use fewer bits than they say, never more.
+    """
+    words = elements.words(descriptor)
+    raw = elements.values.get(data)
+    if len(words) != 3 or raw is None:
+        return None
+    count = words[0] or 2**16
+    first = elements.words(descriptor, signed=signed)[1]
+    bits = words[2] if 1 <= words[2] <= 16 else 16
+    if bits <= 8 and count <= len(raw) < 2 * count:
+        packed = np.frombuffer(raw[: count + count % 2], np.uint8)
+        if not elements.little and len(packed) % 2 == 0:
+            packed = packed.reshape(-1, 2)[:, ::-1].reshape(-1)
+        return packed[:count].astype(np.uint16), first, bits
+    if len(raw) < 2 * count:
+        return None
+    entries = np.frombuffer(raw[: 2 * count], "<u2" if elements.little else ">u2").astype(np.uint16)
+    if bits <= 8 and entries.max() > 255:  # two entries a word all the same
+        return np.frombuffer(raw[:count], np.uint8).astype(np.uint16), first, bits
+    return entries, first, max(bits, int(entries.max()).bit_length())
+
+
+def _look_up(values: NDArray[Any], table: NDArray[Any], first: int) -> NDArray[Any]:
+    """table[values - first], with what lies outside taken to the ends."""
+    index = values.astype(np.int32)
+    index -= np.int32(first)
+    np.clip(index, 0, len(table) - 1, out=index)
+    return table[index]
+
+
+def _padding(values: NDArray[Any], elements: Elements, image: Image) -> NDArray[np.bool_] | None:
     """(H, W), True where there is no image; None where every pixel counts (or, against sense, none would)."""
-    first = dataset.get("PixelPaddingValue")
+    first = elements.word(PADDING, signed=image.signed)
     if first is None:
         return None
-    last = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(first), int(first if last is None else last)))
+    last = elements.word(PADDING_LIMIT, signed=image.signed)
+    low, high = sorted((first, first if last is None else last))
     padding: NDArray[np.bool_] = (values >= low) & (values <= high)
     return padding if padding.any() and not padding.all() else None
 
 
-def _modality(values: NDArray[Any], dataset: Dataset) -> tuple[NDArray[Any], bool]:
-    if dataset.get("ModalityLUTSequence"):
-        return apply_modality_lut(values, dataset), True
-    slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
+def _modality(values: NDArray[Any], elements: Elements, image: Image) -> tuple[NDArray[Any], bool]:
+    tables = elements.items(MODALITY_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1)
+    table = _table(tables[0], LUT_DESCRIPTOR, LUT_DATA, signed=image.signed) if tables else None
+    if table is not None and values.dtype.kind in "iu":
+        return _look_up(values, table[0], table[1]), True
+    slope, intercept = elements.number(SLOPE), elements.number(INTERCEPT)
+    slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
     if slope == 0 or (slope, intercept) == (1.0, 0.0):
         return values, False
-    return values.astype(np.float32) * np.float32(slope) + np.float32(intercept), True
+    real = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    return (real, True) if np.isfinite(real).all() else (values, False)
 
 
 def _voi(
-    values: NDArray[Any], dataset: Dataset, valid: NDArray[np.bool_] | None
+    values: NDArray[Any], elements: Elements, image: Image, valid: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
     """[0, 1] by the file's first VOI LUT or window; None where there is none that shows anything."""
+    tables = elements.items(VOI_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1)
+    center, width = elements.number(WINDOW_CENTER), elements.number(WINDOW_WIDTH)
     out: NDArray[np.float32] | None = None
-    if dataset.get("VOILUTSequence"):
-        out = _voi_lut(values, dataset)
-    elif dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        out = window(
-            values,
-            _number(dataset, "WindowCenter", 0.0),
-            _number(dataset, "WindowWidth", 0.0),
-            str(dataset.get("VOILUTFunction") or "LINEAR"),
-        )
+    if tables:
+        out = _voi_lut(values, tables[0], signed=image.signed)
+    elif center is not None and width is not None:
+        out = window(values, center, width, elements.text(VOI_FUNCTION, 16).upper() or "LINEAR")
     else:
         return None, ()
     if out is None or _shows(values, out, valid):
@@ -113,19 +178,24 @@ def window(values: Numbers, center: float, width: float, function: str) -> NDArr
         center, width = center - 0.5, width - 1
     if not width > 0:
         return None
-    return np.asarray(
-        np.clip((x - np.float32(center)) / np.float32(width) + np.float32(0.5), 0, 1), np.float32
-    )
+    x -= np.float32(center)
+    x /= np.float32(width)
+    x += np.float32(0.5)
+    return np.clip(x, 0, 1, out=x)
 
 
-def _voi_lut(values: NDArray[Any], dataset: Dataset) -> NDArray[np.float32] | None:
-    whole = values if values.dtype.kind in "iu" else np.rint(values).astype(np.int32)
-    table = apply_voi(whole, dataset)
+def _voi_lut(values: NDArray[Any], item: Elements, *, signed: bool) -> NDArray[np.float32] | None:
+    table = _table(item, LUT_DESCRIPTOR, LUT_DATA, signed=signed)
+    if table is None:
+        return None
+    entries, first, _ = table
     # Tables often use fewer bits than their descriptor says, so their own range counts.
-    data = dataset.VOILUTSequence[0].LUTData
-    entries = np.frombuffer(data, np.uint16) if isinstance(data, bytes) else np.asarray(data)
     low, high = float(entries.min()), float(entries.max())
-    return None if high <= low else np.clip((table.astype(np.float32) - low) / (high - low), 0, 1)
+    if high <= low:
+        return None
+    scaled = ((entries.astype(np.float32) - low) / (high - low)).astype(np.float32)
+    whole = values if values.dtype.kind in "iu" else np.rint(values)
+    return np.asarray(_look_up(whole, scaled, first), np.float32)
 
 
 def _shows(values: NDArray[Any], out: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> bool:
@@ -137,11 +207,3 @@ def _shows(values: NDArray[Any], out: NDArray[np.float32], valid: NDArray[np.boo
 
 def _invert(pixels: Pixels) -> Pixels:
     return 255 - pixels if pixels.dtype == np.uint8 else 1 - pixels
-
-
-def _number(dataset: Dataset, word: str, default: float) -> float:
-    """The element's first value, as several windows may be given."""
-    value = dataset.get(word)
-    if value is None or value == "":
-        return default
-    return float(value if isinstance(value, int | float | str) else value[0])

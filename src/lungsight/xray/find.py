@@ -1,16 +1,17 @@
-"""Files, folders and globs -> the X-rays in them, one at a time."""
+"""Files, folders and globs -> the X-rays in them, one at a time, told by their content."""
 
 from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungsight.errors import InputError
-
-EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"))
+from lungsight.errors import InputError, PassedOverError
+from lungsight.xray.dicom_kind import class_in_head, no_image
+from lungsight.xray.sniff import HEAD, describe, sniff
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +23,23 @@ class Found:
 
 
 def find_inputs(
-    paths: Sequence[str | Path], *, recursive: bool = True, problems: list[InputError] | None = None
+    paths: Sequence[str | Path],
+    *,
+    recursive: bool = True,
+    problems: list[InputError] | None = None,
+    passed_over: list[PassedOverError] | None = None,
 ) -> Iterator[Found]:
     """Yield the X-ray files that `paths` name, each once, folders in sorted order, without listing all first.
 
-    A file that is named is taken whatever it is called. In a folder those are taken that have an extension
-    of `EXTENSIONS`, or none and the DICM mark inside; hidden files and folders are passed over, and a
-    folder that symbolic links reach twice (or in a loop) is visited once.
+    A file that is named is taken whatever it is. In a folder each file is told by its first bytes, whatever its name:
+    what is no image is passed over. Hidden files and folders are left out, a folder that symbolic links reach twice
+    (or in a loop) is visited once, and nothing that lies in a folder ends the search.
 
     Args:
         paths: files, folders or glob patterns (`**` too).
         recursive: go into the folders of a folder.
         problems: gathers what is missing, empty or unreadable; where None, the first such problem is raised.
+        passed_over: gathers the files of folders that hold no image, with the reason.
 
     Raises:
         InputError: only where `problems` is None.
@@ -41,14 +47,17 @@ def find_inputs(
     seen: set[bytes] = set()
     for given in paths:
         for path in _expand(given, problems):
-            if path.is_dir():
+            if _is_folder(path):
                 count = 0
-                for found in _walk(path, path, recursive, set(), problems):
+                for found in _walk(path, path, recursive, set(), problems, passed_over):
                     count += 1
                     if _new(found.path, seen):
                         yield found
                 if not count:
-                    _report(InputError("the folder holds no X-rays", where=path, hint=_HINT), problems)
+                    _report(
+                        InputError("the folder holds no X-rays", code="no_xrays", where=path, hint=_HINT),
+                        problems,
+                    )
             elif _new(path, seen):
                 yield Found(path, Path(path.name))
 
@@ -58,9 +67,13 @@ _HINT = "PNG, JPEG, BMP, TIFF and DICOM files are looked for"
 
 def _expand(given: str | Path, problems: list[InputError] | None) -> Iterator[Path]:
     """The path where it exists, even if it looks like a pattern; else what it matches as a pattern."""
-    path = Path(given).expanduser()
     try:
-        exists = path.exists()
+        path = Path(given).expanduser()
+    except RuntimeError:  # '~nobody'
+        path = Path(given)
+    try:
+        os.lstat(path)
+        exists = True
     except (OSError, ValueError):
         exists = False
     if exists:
@@ -71,7 +84,7 @@ def _expand(given: str | Path, problems: list[InputError] | None) -> Iterator[Pa
     matches = sorted(glob.glob(str(path), recursive=True)) if is_pattern else []  # noqa: PTH207
     if not matches:
         what = "nothing matches this pattern" if is_pattern else "there is no such file or folder"
-        _report(InputError(what, where=given), problems)
+        _report(InputError(what, code="missing", where=given), problems)
     yield from map(Path, matches)
 
 
@@ -81,51 +94,64 @@ def _walk(
     recursive: bool,
     visited: set[tuple[int, int]],
     problems: list[InputError] | None,
+    passed_over: list[PassedOverError] | None,
 ) -> Iterator[Found]:
     try:
         status = folder.stat()
         if (status.st_dev, status.st_ino) in visited:
             return
         visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            names = sorted(
-                (entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")
-            )
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
     except OSError as error:
-        _report(
-            InputError(f"cannot be listed: {(error.strerror or str(error)).lower()}", where=folder), problems
-        )
+        reason = (error.strerror or "an error of the system").lower()
+        _report(InputError(f"cannot be listed: {reason}", code="unreadable", where=folder), problems)
         return
-    for name, is_folder in names:
+    for name in names:
         path = folder / name
-        if is_folder:
+        if _is_folder(path):
             if recursive:
-                yield from _walk(path, root, recursive, visited, problems)
-        elif _is_candidate(path):
+                yield from _walk(path, root, recursive, visited, problems, passed_over)
+            continue
+        reason = _no_xray(path)
+        if not reason:
             yield Found(path, path.relative_to(root))
+        elif passed_over is not None:
+            passed_over.append(PassedOverError(reason, code="no_image", where=path))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(path: Path) -> bool:
     try:
-        return entry.is_dir()
-    except OSError:  # a symbolic link to itself
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):  # a symbolic link to itself, or to nothing
         return False
 
 
-def _is_candidate(path: Path) -> bool:
-    extension = path.suffix.lower()
-    if extension in EXTENSIONS:
-        return True
-    # DICOM files are often named by their UID, whose last part looks like an extension.
-    if extension and not extension[1:].isdigit():
-        return False
+def _no_xray(path: Path) -> str:
+    """Why a file in a folder is passed over; '' where it is to be read, if only to learn what is wrong with it."""
     try:
-        if not path.is_file():
-            return False
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "not an ordinary file"
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+            head = file.read(HEAD)
+    except PermissionError:
+        return ""
+    except (OSError, ValueError):
+        return "a link that leads nowhere" if path.is_symlink() else ""
+    if not head:
+        return "" if path.suffix.lower() in _IMAGE_SUFFIXES else "the file is empty"
+    kind = sniff(head)
+    if kind.startswith("DICOM"):
+        what = no_image(class_in_head(head))
+        return f"holds no image: it is {what}" if what else ""
+    if kind or (path.suffix.lower() in _IMAGE_SUFFIXES and describe(head) == "of no known kind"):
+        return ""
+    return f"holds no X-ray that can be read: it is {describe(head)}"
+
+
+_IMAGE_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".dic", ".ima")
+)
+"""A damaged file with such a name should have been an image."""
 
 
 def _new(path: Path, seen: set[bytes]) -> bool:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from lungsight.errors import InputError, LungsightError
+from lungsight.errors import InputError, LungsightError, PassedOverError, RefusedError
 from lungsight.xray.base import Limits, Pixels, XRay
 
 START_SECONDS = 60.0
@@ -35,6 +35,9 @@ _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lungsight.xray.worker import main; main()"
 )
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
+
+
+_ERRORS: dict[str, type[InputError]] = {one.__name__: one for one in (RefusedError, PassedOverError)}
 
 
 class _Gone(Exception):
@@ -255,8 +258,10 @@ def _answer(header: dict[str, Any], pixels: Any, name: str, limits: Limits) -> X
     """
     try:
         if "error" in header:
-            message, code, hint = header["error"]
-            return InputError(str(message), code=str(code), where=name, hint=hint and str(hint))
+            kind_of_error, message, code, hint = header["error"]
+            return _ERRORS.get(kind_of_error, InputError)(
+                str(message), code=str(code), where=name, hint=hint and str(hint)
+            )
         height, width = (int(side) for side in header["shape"])
         kind = {"uint8": np.uint8, "float32": np.float32}[header["dtype"]]
         if height * width > limits.max_pixels:

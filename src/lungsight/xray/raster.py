@@ -8,11 +8,13 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import BmpImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from PIL.Image import Image
 
 from lungsight.errors import InputError
 from lungsight.xray.base import Limits, Pixels, XRay, luma, rescale_intensity
+from lungsight.xray.raster_checks import Layout, inspect
 
 DECODE_ERRORS = (
     OSError,
@@ -23,8 +25,9 @@ DECODE_ERRORS = (
     TypeError,
     EOFError,
     OverflowError,
-    MemoryError,
     AttributeError,
+    RuntimeError,
+    AssertionError,
     struct.error,
     zlib.error,
 )
@@ -35,29 +38,37 @@ def read_raster(data: bytes, kind: str, name: str, limits: Limits) -> XRay:
     """Decode a PNG, JPEG, BMP or TIFF; `kind` is its format, told by its first bytes.
 
     EXIF orientation is applied. Grey and colour of 8 bits stay `uint8` (colour by BT.601 luma,
-    transparent parts on black); grey of more bits or of floats is stretched (see `rescale_intensity`).
+    transparent parts on black); grey of more bits or of floats is rescaled (see `rescale_intensity`).
 
     Raises:
-        InputError: damaged, truncated, too large, too small, or several images in one file.
+        InputError: damaged, truncated, too large, too small, not supported, or several images in one file.
     """
+    layout = inspect(data, kind, limits)
+    if layout.bits == 16 and layout.samples > 1 and kind in ("PNG", "TIFF"):
+        wide, notes = _wide_colour(data, kind, layout)
+        return XRay(wide, name, kind, 16, notes=notes)
     image = _open(data, kind, name)
     width, height = image.size
     limits.check_size(height, width, name)
     try:
-        # A JPEG of a phone may carry a small second picture, which is none of our business.
-        frames = 1 if kind == "JPEG" else int(getattr(image, "n_frames", 1))
+        # A JPEG of a phone may carry a small second picture.
+        frames = 1 if kind in ("JPEG", "TIFF") else int(getattr(image, "n_frames", 1))
+        if kind == "TIFF" and layout.page:
+            image.seek(layout.page)
+            limits.check_size(image.size[1], image.size[0], name)
         if frames == 1:
             image.load()
     except DECODE_ERRORS as error:
-        raise InputError(f"the {kind} is damaged or cut short ({_reason(error)})", where=name) from error
+        raise _damaged(kind, name, error) from error
     if frames > 1:
         raise InputError(
             f"the {kind} holds {frames} images; one X-ray a file is read",
+            code="several_images",
             where=name,
             hint="Save the X-ray as a file of its own",
         )
     image = _upright(image)
-    pixels, bits, notes = _grey(image, name)
+    pixels, bits, notes = _grey(image, layout, name)
     return XRay(pixels, name, kind, bits, notes=notes)
 
 
@@ -71,10 +82,19 @@ def _open(data: bytes, kind: str, name: str) -> Image:
     }
     try:
         return plugins[kind](io.BytesIO(data))
+    except SyntaxError as error:
+        if kind == "TIFF" and "unknown pixel mode" in str(error):
+            raise InputError(
+                "not supported: this kind of TIFF pixels",
+                code="unsupported",
+                where=name,
+                hint="Save it as PNG, or as TIFF of 8 or 16 bits",
+            ) from error
+        raise _damaged(kind, name, error) from error
     except DECODE_ERRORS as error:
-        raise InputError(
-            f"the {kind} is damaged: its header cannot be read ({_reason(error)})", where=name
-        ) from error
+        if kind == "BMP" and "Unsupported BMP" in str(error):
+            raise InputError("not supported: this kind of BMP", code="unsupported", where=name) from error
+        raise _damaged(kind, name, error) from error
 
 
 def _upright(image: Image) -> Image:
@@ -84,22 +104,59 @@ def _upright(image: Image) -> Image:
         return image
 
 
-def _grey(image: Image, name: str) -> tuple[Pixels, int, tuple[str, ...]]:
+def _grey(image: Image, layout: Layout, name: str) -> tuple[Pixels, int, tuple[str, ...]]:
     """Decoded image -> pixels, bits of a grey value in the file, notes."""
     if image.mode == "L" and "transparency" not in image.info:
+        if layout.signed:  # Pillow takes signed bytes for unsigned ones
+            values = rescale_intensity(np.asarray(image).view(np.int8))
+            return _positive(values, layout), 8, ("signed grey values, stretched to their range",)
         return np.array(image), 8, ()
     if image.mode == "1":
         return np.array(image.convert("L")), 1, ("black and white only, no grey",)
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise InputError("some pixels are not numbers (NaN or infinite)", where=name)
-        bits = 16 if image.mode.startswith("I;16") else 32
-        return rescale_intensity(values), bits, (f"{bits} bits, grey values stretched to their range",)
+            raise InputError("some pixels are not numbers (NaN or infinite)", code="not_numbers", where=name)
+        if values.dtype == np.int32 and layout.bits == 32 and not layout.signed:
+            values = values.view(np.uint32)
+        bits = layout.bits or (16 if image.mode.startswith("I;16") else 32)
+        said = f"{bits} bits, grey values stretched to their range"
+        return _positive(rescale_intensity(values), layout), bits, (said,)
     transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     grey, notes = luma(np.asarray(image.convert("RGBA" if transparent else "RGB")))
     return grey, 8, notes
 
 
-def _reason(error: BaseException) -> str:
-    return str(error).split("\n")[0][:120].rstrip(".") or type(error).__name__
+def _positive(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
+    """Black is low: Pillow undoes TIFF's 'minimum is white' for 8 bits only."""
+    return 1 - values if layout.white_is_low else values
+
+
+def _wide_colour(data: bytes, kind: str, layout: Layout) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Colour, or grey with transparency, of 16 bits, which Pillow would cut to the upper 8: (H, W) in [0, 1]."""
+    import cv2
+
+    if layout.page:
+        raise InputError("not supported: TIFF of 16-bit colours behind a thumbnail", code="unsupported")
+    flags = cv2.IMREAD_UNCHANGED
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise _damaged(kind, "", error) from error
+    if values is None or values.dtype != np.uint16:
+        raise InputError(f"the {kind} is damaged or cut short", code="damaged")
+    if values.ndim == 2:
+        return _positive(rescale_intensity(values), layout), ()
+    grey = values[..., :3].astype(np.float32) @ np.array([0.114, 0.587, 0.299], np.float32)
+    if values.shape[2] == 4:
+        grey *= values[..., 3].astype(np.float32) / 65535
+    spread = int(values[..., :3].max()) or 1
+    step = max(1, min(values.shape[:2]) // 256)
+    sample = values[::step, ::step, :3].astype(np.int32)
+    coloured = ((sample.max(axis=2) - sample.min(axis=2)) > spread // 10).mean() > 0.01
+    notes: tuple[str, ...] = ("16 bits, grey values stretched to their range",)
+    return rescale_intensity(grey), notes + (("colour picture, read as grey",) if coloured else ())
+
+
+def _damaged(kind: str, name: str, error: BaseException) -> InputError:
+    return InputError(f"the {kind} is damaged or cut short", code="damaged", where=name, detail=str(error))

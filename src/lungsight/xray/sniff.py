@@ -2,8 +2,43 @@
 
 from __future__ import annotations
 
-HEAD = 512
+import struct
+
+HEAD = 1024
 """Bytes that are enough to tell."""
+_VRS = frozenset(
+    map(
+        str.encode,
+        [
+            "AE",
+            "AS",
+            "AT",
+            "CS",
+            "DA",
+            "DS",
+            "DT",
+            "FD",
+            "FL",
+            "IS",
+            "LO",
+            "LT",
+            "OB",
+            "OW",
+            "PN",
+            "SH",
+            "SL",
+            "SQ",
+            "SS",
+            "ST",
+            "TM",
+            "UI",
+            "UL",
+            "UN",
+            "US",
+            "UT",
+        ],
+    )
+)
 
 RASTERS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -44,10 +79,18 @@ def sniff(head: bytes) -> str:
     for magic, kind in RASTERS.items():
         if head.startswith(magic):
             return kind
-    # A data set begins with its lowest group: 0002 (file meta) or 0008, in either byte order.
-    if head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08") and len(head) > 16:
-        return "DICOM?"
-    return ""
+    return "DICOM?" if _is_data_set(head) else ""
+
+
+def _is_data_set(head: bytes) -> bool:
+    """A data set begins with a low element of its lowest group, 0002 (file meta) or 0008, in either byte order."""
+    order = {b"\x02\x00": "<", b"\x08\x00": "<", b"\x00\x02": ">", b"\x00\x08": ">"}.get(head[:2], "")
+    if not order or len(head) <= 16:
+        return False
+    element, length = struct.unpack_from(order + "H", head, 2)[0], struct.unpack_from(order + "I", head, 4)[0]
+    if element > 0x0070:
+        return False
+    return head[4:6] in _VRS or (length <= 1024 and (element != 0 or length == 4))
 
 
 def describe(head: bytes) -> str:

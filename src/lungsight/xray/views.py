@@ -23,10 +23,27 @@ _DECUBITUS = frozenset({"decubitus", "lld", "rld", "lateraldecubitus"})
 _LATERAL = frozenset(
     {"l", "ll", "rl", "lat", "lateral", "llat", "rlat", "laterolateral", "swimmers", "xtable"}
 )
-_OBLIQUE = frozenset({"oblique", "obl", "lao", "rao", "lpo", "rpo"})
+_OBLIQUE = frozenset({"oblique", "obl", "lao", "rao", "lpo", "rpo", "llo", "rlo"})
 _SLICE = {"axial": View.AXIAL, "coronal": View.CORONAL, "sagittal": View.SAGITTAL, "transverse": View.AXIAL}
 _PA = frozenset({"pa", "posteroanterior", "posterioranterior"})
 _AP = frozenset({"ap", "anteroposterior", "anteriorposterior"})
+
+VIEW_CODE_VALUES: dict[str, View] = {
+    **dict.fromkeys(("272479007", "R-40888", "R-10214"), View.PA),
+    **dict.fromkeys(("399348003", "R-10206"), View.AP),
+    **dict.fromkeys(("399033003", "R-10202"), View.FRONTAL),
+    **dict.fromkeys(("399173006", "R-10236", "399198007", "R-10232", "399067008", "R-102CD"), View.LATERAL),
+    **dict.fromkeys(("399260004", "R-10224", "399352003", "R-10228"), View.LATERAL),
+    **dict.fromkeys(("399182000", "R-102C1", "399312000", "R-10208", "399059000", "R-10216"), View.OBLIQUE),
+    **dict.fromkeys(("399135007", "R-10220", "399356000", "R-40985", "R-10218"), View.OBLIQUE),
+    **dict.fromkeys(("399006002", "R-10212", "399038007", "R-10210", "399160007", "R-10204"), View.OBLIQUE),
+    **dict.fromkeys(("399184004", "R-10238", "399236003", "R-10234", "260427002", "R-40783"), View.OBLIQUE),
+    "399061009": View.AXIAL,
+    "R-10241": View.AXIAL,
+    "30730003": View.SAGITTAL,
+    "G-A145": View.SAGITTAL,
+}
+"""Code values of ViewCodeSequence (DICOM PS3.16 CID 4010), SNOMED CT and the older SNOMED RT."""
 
 
 def view_code(text: str) -> View | None:

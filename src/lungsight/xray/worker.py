@@ -43,7 +43,7 @@ def serve(source: io.RawIOBase, sink: io.RawIOBase) -> None:
             pixels = array.data.cast("B")
             answer |= {"shape": array.shape, "dtype": array.dtype.name, "fields": fields(xray)}
         except InputError as error:
-            answer["error"] = [error.message, error.code, error.hint]
+            answer["error"] = [type(error).__name__, error.message, error.code, error.hint]
         except MemoryError:
             answer["stopped"], last = "memory", True
         except BaseException as error:  # the next file gets a process that is whole
