@@ -363,14 +363,14 @@ def test_dicom_seg_refuses_what_it_cannot_refer_to(tmp_path: Path, labels: Any) 
     with pytest.raises(InputError, match="needs the X-ray as a DICOM file"):
         write_dicom_seg(tmp_path / "seg.dcm", tmp_path / "a.png", labels)
     source = _source(tmp_path / "source.dcm")
-    with pytest.raises(InputError, match=r"\(60, 79\)"):
+    with pytest.raises(InputError, match="another size"):
         write_dicom_seg(tmp_path / "seg.dcm", source, labels[:, :-1])
-    with pytest.raises(InputError, match="lacks what a SEG must repeat"):
+    with pytest.raises(InputError, match="lacks what a result must repeat"):
         write_dicom_seg(tmp_path / "seg.dcm", _source(tmp_path / "b.dcm", StudyInstanceUID=None), labels)
     assert not (tmp_path / "seg.dcm").exists()
 
 
 def test_dicom_seg_without_highdicom(tmp_path: Path, labels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "highdicom", None)
-    with pytest.raises(MissingExtraError, match=r"lungsight\[serve\]"):
+    with pytest.raises(MissingExtraError, match=r"lungsight\[dicom\]"):
         write_dicom_seg(tmp_path / "seg.dcm", tmp_path / "a.dcm", labels)

@@ -565,3 +565,42 @@ def test_every_image_of_the_darwin_sample_is_read(darwin_sample: Path) -> None:
     for item in found:
         xray = read_xray(item.path)
         assert xray.pixels.dtype == np.uint8 and xray.pixels.std() > 5
+
+
+def test_a_folder_is_searched_by_content(tmp_path: Path) -> None:
+    whole = dicom()
+    files = {
+        "a.IMA": whole,
+        "b.dic": whole,
+        "c": whole[132:],
+        "d.xyz": encode(RAMP),
+        "e.png": b"<html>404</html>",
+        "f.txt": b"words",
+        "g.zip": b"PK\x03\x04" + bytes(40),
+        "h.heic": bytes(4) + b"ftypheic" + bytes(40),
+        "i.bin": b"",
+        "DICOMDIR": dicom(SOPClassUID=uid.MediaStorageDirectoryStorage),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "nowhere.dcm").symlink_to(tmp_path / "absent")
+    os.mkfifo(tmp_path / "pipe.png")
+    passed: list[PassedOverError] = []
+    problems: list[InputError] = []
+    found = list(find_inputs([tmp_path], problems=problems, passed_over=passed))
+    assert [one.path.name for one in found] == ["a.IMA", "b.dic", "c", "d.xyz", "e.png"] and not problems
+    assert {Path(str(one.where)).name: one.message.split(": it is ")[-1] for one in passed} == {
+        "DICOMDIR": "a DICOMDIR, the list of a medium's files",
+        "f.txt": "a text file",
+        "g.zip": "a ZIP archive (or an Office document)",
+        "h.heic": "a HEIC, AVIF or video file",
+        "i.bin": "the file is empty",
+        "loop.png": "a link that leads nowhere",
+        "nowhere.dcm": "a link that leads nowhere",
+        "pipe.png": "not an ordinary file",
+    }
+    assert [read_xray(one.path).shape for one in found[:4]] == [(48, 64)] * 4
+    with pytest.raises(InputError, match="HTML") as caught:  # by its name it should have been an image
+        read_xray(tmp_path / "e.png")
+    assert not isinstance(caught.value, PassedOverError)

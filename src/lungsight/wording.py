@@ -58,6 +58,8 @@ class Reason(StrEnum):
     HEADER_LATERAL = "header_lateral"
     NO_NETWORK = "no_network"
     NO_NUMBER = "no_number"
+    INVERTED = "inverted"
+    TOO_SMALL = "too_small"
 
 
 class GateAnswer(StrEnum):
@@ -332,8 +334,10 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Reason.NOT_A_CHEST_XRAY: "it does not look like a frontal chest X-ray",
         Reason.BLANK: "the image is blank",
         Reason.SHAPE: "no chest X-ray has such a shape",
-        Reason.HEADER_LATERAL: "the header says that it is a lateral view",
+        Reason.HEADER_LATERAL: "the header says that it is no frontal view",
         Reason.NO_NETWORK: "no diagnosis network is loaded",
+        Reason.INVERTED: "its grey levels look inverted",
+        Reason.TOO_SMALL: "it has too few pixels",
         Reason.NO_NUMBER: "the network gave no number for it",
     },
     Status: {

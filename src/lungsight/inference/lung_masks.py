@@ -54,9 +54,10 @@ class Lungs:
         """(h, w) labels at network size."""
         return _label(self.probability, self.side, self.threshold)
 
-    def labels(self, frame: Frame) -> NDArray[np.uint8]:
-        """(H, W) at the size of the file: 0, `RIGHT` or `LEFT`."""
-        return _label(frame.restore(self.probability), frame.restore(self.side), self.threshold)
+    def labels(self, frame: Frame, *, mirrored: bool = False) -> NDArray[np.uint8]:
+        """(H, W) at the size of the file: 0, `RIGHT` or `LEFT`; `mirrored`: the patient's right is on the right."""
+        side = frame.restore(self.side)
+        return _label(frame.restore(self.probability), -side if mirrored else side, self.threshold)
 
 
 def _label(

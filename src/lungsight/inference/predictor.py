@@ -300,7 +300,7 @@ class Lungsight:
             frame = Frame.whole(item.xray.shape, self.bundle.lungs.card.input.size)
             same = (own, card.threshold) == (asked_for, self.mask_threshold)
             asked = one if same else lungs.find(each[asked_for], self.mask_threshold)
-            labels = asked.labels(frame)
+            labels = asked.labels(frame, mirrored=item.xray.mirrored)
             seconds = item.seconds + shared + time.perf_counter() - start
             results.append(
                 Result(

@@ -123,13 +123,13 @@ class ResultRecord(Record, frozen=True, kw_only=True):
     bits: int | None = None
     """Of a grey value in the file."""
     view: str = ""
-    """Projection by the header: 'PA', 'AP', 'LL' ...; empty where it does not say."""
+    """Projection by the header, a code of `View`; empty where it does not say."""
     modality: str = ""
     spacing_row_mm: float | None = None
     """Distance of two rows, and of two columns, in mm."""
     spacing_column_mm: float | None = None
     spacing_kind: str = ""
-    """Where that distance holds: in the patient or at the detector."""
+    """Where that distance holds, a code of `SpacingKind`."""
     study_uid: str = ""
     series_uid: str = ""
     sop_uid: str = ""
@@ -284,6 +284,11 @@ class Result:
             format=self.xray.format,
             bits=self.xray.bits,
             view=self.xray.view,
+            modality=self.xray.modality,
+            spacing_kind=self.xray.spacing_kind,
+            study_uid=self.xray.study_uid,
+            series_uid=self.xray.series_uid,
+            sop_uid=self.xray.sop_uid,
             spacing_row_mm=row_mm,
             spacing_column_mm=column_mm,
             seconds=round(self.seconds, 4),

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from lungsight.card import Card
 from lungsight.wording import OLD_GATE_CLASSES, Flag, GateAnswer, GateClass, Reason
 from lungsight.xray import XRay
+from lungsight.xray.views import is_frontal
 
-LATERAL = frozenset({"LL", "RL", "LLD", "RLD", "LATERAL"})
-"""Views, as a DICOM header gives them, that are not frontal."""
+MIN_SIDE = 64
+"""Pixels of the shorter side, below which nobody could tell."""
 MAX_ASPECT = 3
 """No chest X-ray is longer than this times its shorter side."""
 MIN_CONTRAST = 0.02
@@ -55,9 +56,11 @@ def judge(
     """
     score: float | None = None
     reasons: list[Reason] = []
-    if xray.view.upper() in LATERAL:
+    if not is_frontal(xray.view):
         reasons.append(Reason.HEADER_LATERAL)
     height, width = xray.shape
+    if min(height, width) < MIN_SIDE:
+        reasons.append(Reason.TOO_SMALL)
     if max(height, width) > MAX_ASPECT * min(height, width):
         reasons.append(Reason.SHAPE)
     if float(small.std()) < MIN_CONTRAST:
@@ -73,7 +76,11 @@ def judge(
     return Gate(GateAnswer.NONE if score is None else GateAnswer.FRONTAL, score)
 
 
-_NEEDED = {Flag.NO_LUNGS: Reason.NO_LUNGS, Flag.UPSIDE_DOWN: Reason.UPSIDE_DOWN}
+_NEEDED = {
+    Flag.NO_LUNGS: Reason.NO_LUNGS,
+    Flag.UPSIDE_DOWN: Reason.UPSIDE_DOWN,
+    Flag.INVERTED: Reason.INVERTED,
+}
 """Flags with which an image is not scored."""
 
 

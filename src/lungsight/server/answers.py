@@ -96,7 +96,11 @@ def answer(
     """
     threshold = wish.mask_threshold or model.mask_threshold
     found = lungs.find(result.network_map, threshold)
-    labels = result.labels if threshold == model.mask_threshold else found.labels(result.frame)
+    labels = (
+        result.labels
+        if threshold == model.mask_threshold
+        else found.labels(result.frame, mirrored=result.xray.mirrored)
+    )
     match wish.form:
         case Form.mask:
             return _png(_mask_values(labels, wish.labels))

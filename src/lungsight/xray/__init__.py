@@ -2,6 +2,6 @@
 
 from lungsight.xray.base import Limits, XRay
 from lungsight.xray.find import Found, find_inputs
-from lungsight.xray.read import read_xray
+from lungsight.xray.read import read_bytes, read_xray
 
-__all__ = ["Found", "Limits", "XRay", "find_inputs", "read_xray"]
+__all__ = ["Found", "Limits", "XRay", "find_inputs", "read_bytes", "read_xray"]

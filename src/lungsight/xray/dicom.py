@@ -70,7 +70,7 @@ def read_dicom(data: bytes, name: str, limits: Limits, *, sure: bool) -> XRay:
         InputError: damaged, several frames, too large, or of a transfer syntax that is not supported.
     """
     try:
-        elements, syntax = _parse(memoryview(data), limits)
+        elements, syntax = parse(memoryview(data), limits, IMAGE | DISPLAYED | WHERE)
         known = SOP_CLASS in elements or any(tag in elements for tag in PIXELS)
     except InputError:
         if sure:
@@ -79,7 +79,7 @@ def read_dicom(data: bytes, name: str, limits: Limits, *, sure: bool) -> XRay:
     if not known and not sure:
         raise PassedOverError(
             "not an image that can be read: the file is of no known kind",
-            code="unknown_kind",
+            code="other_kind",
             where=name,
             hint="PNG, JPEG, BMP, TIFF and DICOM are read",
         )
@@ -114,8 +114,12 @@ def read_dicom(data: bytes, name: str, limits: Limits, *, sure: bool) -> XRay:
     )
 
 
-def _parse(data: memoryview, limits: Limits) -> tuple[Elements, str]:
-    """The wanted elements, and the transfer syntax."""
+def parse(data: memoryview, limits: Limits, wanted: frozenset[int]) -> tuple[Elements, str]:
+    """The wanted elements, and the transfer syntax.
+
+    Raises:
+        InputError: damaged, or too large once it is inflated.
+    """
     steps = Steps()
     start = 132 if bytes(data[128:132]) == b"DICM" else 0
     meta = read_elements(data, start, (_SYNTAX,), False, True, steps, group=2)
@@ -127,7 +131,7 @@ def _parse(data: memoryview, limits: Limits) -> tuple[Elements, str]:
         little = data[start] != 0
     # What is written counts, not what is said: files are about that name the one and are the other.
     implicit = not has_vr(data, start)
-    elements = read_elements(data, start, IMAGE | DISPLAYED | WHERE, implicit, little, steps)
+    elements = read_elements(data, start, wanted, implicit, little, steps)
     return elements, syntax or (IMPLICIT if implicit else EXPLICIT if little else BIG_ENDIAN)
 
 

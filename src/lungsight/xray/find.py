@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lungsight.errors import InputError, PassedOverError
 from lungsight.xray.dicom_kind import class_in_head, no_image
-from lungsight.xray.sniff import HEAD, describe, sniff
+from lungsight.xray.sniff import HEAD, IMAGE_SUFFIXES, describe, sniff
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +137,13 @@ def _no_xray(path: Path) -> str:
         return ""
     except (OSError, ValueError):
         return "a link that leads nowhere" if path.is_symlink() else ""
-    if not head:
-        return "" if path.suffix.lower() in _IMAGE_SUFFIXES else "the file is empty"
     kind = sniff(head)
     if kind.startswith("DICOM"):
         what = no_image(class_in_head(head))
         return f"holds no image: it is {what}" if what else ""
-    if kind or (path.suffix.lower() in _IMAGE_SUFFIXES and describe(head) == "of no known kind"):
+    if kind or path.suffix.lower() in IMAGE_SUFFIXES:
         return ""
-    return f"holds no X-ray that can be read: it is {describe(head)}"
-
-
-_IMAGE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".dic", ".ima")
-)
-"""A damaged file with such a name should have been an image."""
+    return f"holds no X-ray that can be read: it is {describe(head)}" if head else "the file is empty"
 
 
 def _new(path: Path, seen: set[bytes]) -> bool:

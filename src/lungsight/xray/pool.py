@@ -77,8 +77,13 @@ class _Worker:
         _widen(self.process.stdin)
         _widen(self.process.stdout)
 
-    def ask(self, data: bytes, limits: Limits) -> tuple[dict[str, Any], Any]:
+    def ask(self, want: str, data: bytes, limits: Limits) -> tuple[dict[str, Any], Any]:
         """Send a file, wait for the answer: its header, and the pixels' bytes as a flat array.
+
+        Args:
+            want: 'pixels', or 'header': see `lungsight.xray.dicom_header`.
+            data: the file.
+            limits: how large it may be and how long decoding may take.
 
         Raises:
             _Gone: no answer came; the process is no more.
@@ -95,7 +100,7 @@ class _Worker:
         timer.daemon = True
         timer.start()
         try:
-            words = json.dumps({"limits": dataclasses.asdict(limits)}).encode()
+            words = json.dumps({"want": want, "limits": dataclasses.asdict(limits)}).encode()
             _write(self.process.stdin, struct.pack("<II", len(words), len(data)) + words)
             _write(self.process.stdin, data)
             size, count = struct.unpack("<II", _read(self.process.stdout, 8))
@@ -158,15 +163,30 @@ class Pool:
             InputError: as `lungsight.xray.decode.decode`; also where it took too long or too much memory, or the
                 decoder crashed.
         """
+        answer = self._ask("pixels", data, name, limits)
+        assert isinstance(answer, XRay)
+        return answer
+
+    def header(self, data: bytes, name: str, limits: Limits) -> bytes:
+        """The elements of a DICOM file that its results repeat; see `lungsight.xray.dicom_header`.
+
+        Raises:
+            InputError: it is no DICOM file, or is damaged.
+        """
+        answer = self._ask("header", data, name, limits)
+        assert isinstance(answer, bytes)
+        return answer
+
+    def _ask(self, want: str, data: bytes, name: str, limits: Limits) -> XRay | bytes:
         while True:
             worker = self._take()
             used = worker.files > 0
             try:
-                header, pixels = worker.ask(data, limits)
+                header, body = worker.ask(want, data, limits)
                 stopped = header.get("stopped")
                 if stopped:
                     raise _Gone("memory" if stopped == "memory" else "crash")
-                answer = _answer(header, pixels, name, limits)
+                answer = _answer(header, body, name, limits)
             except _Gone as gone:
                 self._drop(worker)
                 # What an earlier file did to the process must not be this one's fault: it gets a new one, once.
@@ -250,7 +270,7 @@ class Pool:
             self._changed.notify()
 
 
-def _answer(header: dict[str, Any], pixels: Any, name: str, limits: Limits) -> XRay | InputError:
+def _answer(header: dict[str, Any], pixels: Any, name: str, limits: Limits) -> XRay | bytes | InputError:
     """What a process said, taken as said by a stranger.
 
     Raises:
@@ -262,6 +282,8 @@ def _answer(header: dict[str, Any], pixels: Any, name: str, limits: Limits) -> X
             return _ERRORS.get(kind_of_error, InputError)(
                 str(message), code=str(code), where=name, hint=hint and str(hint)
             )
+        if "shape" not in header:
+            return bytes(pixels)
         height, width = (int(side) for side in header["shape"])
         kind = {"uint8": np.uint8, "float32": np.float32}[header["dtype"]]
         if height * width > limits.max_pixels:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.errors import InputError
+from lungsight.errors import InputError, PassedOverError
 from lungsight.xray.base import Limits, Pixels, XRay, luma, rescale_intensity
 from lungsight.xray.pool import shared_pool
+from lungsight.xray.sniff import IMAGE_SUFFIXES
 
 
 def read_xray(
@@ -29,7 +30,9 @@ def read_xray(
         name: what messages call it; the path where None.
 
     Raises:
-        InputError: missing, unreadable, damaged, of an unknown kind, too large, too small or not one image.
+        PassedOverError: it holds no image.
+        RefusedError: an image, but by its header no projection radiograph.
+        InputError: missing, unreadable, damaged, not supported, too large, too small or not one image.
     """
     limits = limits or Limits()
     if isinstance(source, np.ndarray):
@@ -40,15 +43,26 @@ def read_xray(
         data = bytes(source)
     elif isinstance(source, str | os.PathLike):
         name = name or str(source)
-        data = _read_bytes(Path(source), name, limits)
+        data = read_bytes(Path(source), name, limits)
     else:
         raise InputError(
             f"an X-ray cannot be a {type(source).__name__}", where=name, hint="Give a path, bytes or an array"
         )
-    return shared_pool().decode(data, name, limits)
+    try:
+        return shared_pool().decode(data, name, limits)
+    except PassedOverError as error:
+        if error.code == "other_kind" and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            # By its name it should have been an image.
+            raise InputError(error.message, code=error.code, where=name, hint=error.hint) from None
+        raise
 
 
-def _read_bytes(path: Path, name: str, limits: Limits) -> bytes:
+def read_bytes(path: Path, name: str, limits: Limits) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: missing, unreadable, empty, too large, or no ordinary file.
+    """
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -59,12 +73,12 @@ def _read_bytes(path: Path, name: str, limits: Limits) -> bytes:
         with path.open("rb") as file:
             data = file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
-        raise InputError("there is no such file", where=name) from error
+        raise InputError("there is no such file", code="missing", where=name) from error
     except PermissionError as error:
         raise InputError("may not be read: permission denied", where=name) from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(
-            f"cannot be read: {getattr(error, 'strerror', None) or error}", where=name
+            f"cannot be read: {getattr(error, 'strerror', None) or 'its name has a zero byte'}", where=name
         ) from error
     limits.check_bytes(len(data), name)
     return data

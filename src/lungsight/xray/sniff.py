@@ -40,6 +40,11 @@ _VRS = frozenset(
     )
 )
 
+IMAGE_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".dic", ".ima")
+)
+"""A file with such a name should be an image; where it is none, it is damaged."""
+
 RASTERS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",

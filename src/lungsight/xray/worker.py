@@ -38,10 +38,15 @@ def serve(source: io.RawIOBase, sink: io.RawIOBase) -> None:
         pixels: memoryview | bytes = b""
         last = False
         try:
-            xray = decode(data, limits)
-            array = np.ascontiguousarray(xray.pixels)
-            pixels = array.data.cast("B")
-            answer |= {"shape": array.shape, "dtype": array.dtype.name, "fields": fields(xray)}
+            if header["want"] == "header":
+                from lungsight.xray.dicom_header import source_header
+
+                pixels = source_header(bytes(data), limits)
+            else:
+                xray = decode(data, limits)
+                array = np.ascontiguousarray(xray.pixels)
+                pixels = array.data.cast("B")
+                answer |= {"shape": array.shape, "dtype": array.dtype.name, "fields": fields(xray)}
         except InputError as error:
             answer["error"] = [type(error).__name__, error.message, error.code, error.hint]
         except MemoryError:
