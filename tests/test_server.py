@@ -170,7 +170,7 @@ def test_a_dicom_seg(client: httpx.Client, model: Lungsight) -> None:
     answer = post(client, data, accept="application/dicom")
     assert answer.headers["content-type"] == "application/dicom"
     seg = pydicom.dcmread(io.BytesIO(answer.content))
-    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["Left lung", "Right lung"]
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["Right lung", "Left lung"]
     assert seg.StudyInstanceUID == pydicom.dcmread(io.BytesIO(data)).StudyInstanceUID
     assert not any(value.encode() in answer.content for value in PATIENT.values())
     refused = post(client, png(), accept="application/dicom")

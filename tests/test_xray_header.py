@@ -178,36 +178,34 @@ def test_uids_only_if_they_are_uids() -> None:
 
 
 def test_jpeg_extended_of_12_bits() -> None:
-    jpeg = jpeg12(RAMP12)
-    xray = read_xray(dicom(RAMP12, uid.JPEGExtended12Bit, PixelData=encapsulate([jpeg])))
-    assert xray.bits == 12 and close(xray.pixels, UNIT, 0.03)
+    levels = np.linspace(0, 4095, 48).astype(np.uint16).reshape(6, 8)
+    image = np.kron(levels, np.ones((8, 8), np.uint16))
+    data = dicom(image, uid.JPEGExtended12Bit, PixelData=encapsulate([jpeg12(levels)]))
+    xray = read_xray(data)
+    assert xray.bits == 12 and close(xray.pixels, image / 4095, 0.01)
 
 
-def jpeg12(pixels: np.ndarray[Any, Any]) -> bytes:
-    """A JPEG of 12 bits (process 4), encoded by GDCM."""
-    import gdcm
+def jpeg12(levels: np.ndarray[Any, Any]) -> bytes:
+    """A JPEG of 12 bits (process 4) whose 8 x 8 blocks are flat: T.81 with codes of 5 bits, and no AC coefficients."""
+    bits, before = "", 0
+    for level in levels.ravel().tolist():
+        difference = 8 * (level - 2048) - before
+        before += difference
+        size = abs(difference).bit_length()
+        value = difference if difference >= 0 else difference + 2**size - 1
+        bits += f"{size:05b}" + (f"{value:0{size}b}" if size else "") + "0"
+    bits += "1" * (-len(bits) % 8)
+    scan = bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)).replace(b"\xff", b"\xff\0")
+    rows, columns = (8 * side for side in levels.shape)
 
-    height, width = pixels.shape
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((width, height, 1))
-    image.SetPhotometricInterpretation(
-        gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)
-    )
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
-    data = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    data.SetByteStringValue(pixels.tobytes())
-    image.SetDataElement(data)
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
-    codec = gdcm.JPEGCodec()
-    codec.SetLossless(False)
-    codec.SetQuality(95)
-    change.SetUserCodec(codec)
-    change.SetInput(image)
-    assert change.Change()
-    fragments = change.GetOutput().GetDataElement().GetSequenceOfFragments()
-    return bytes(fragments.GetFragment(0).GetByteValue().GetBuffer().encode("utf-8", "surrogateescape"))
+    def segment(marker: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+    tables = segment(0xDB, b"\0" + b"\1" * 64)
+    tables += segment(0xC4, b"\0" + bytes([0, 0, 0, 0, 16] + [0] * 11) + bytes(range(16)))
+    tables += segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\0")
+    frame = segment(0xC1, struct.pack(">BHHB", 12, rows, columns, 1) + b"\1\x11\0")
+    return b"\xff\xd8" + tables + frame + segment(0xDA, b"\1\1\0\0\x3f\0") + scan + b"\xff\xd9"
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.RLELossless])
