@@ -205,9 +205,9 @@ def _is_pil(source: Any) -> bool:
 
 
 def _bytes_of(readable: str | Path | bytes, name: str, limits: Limits) -> bytes:
-    from lungsight.xray.read import _read_bytes
+    from lungsight.xray.read import read_bytes
 
-    return readable if isinstance(readable, bytes) else _read_bytes(Path(readable), name, limits)
+    return readable if isinstance(readable, bytes) else read_bytes(Path(readable), name, limits)
 
 
 def _plain_array(array: NDArray[Any], name: str) -> NDArray[Any]:
