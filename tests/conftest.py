@@ -41,7 +41,6 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short bootstraps, where a test asks for figures and not for their intervals."""
-    for module in ("compute", "subgroups", "assess"):
-        monkeypatch.setattr(f"lungsight.evaluation.{module}.REPLICATES", 50)
-    monkeypatch.setattr("lungsight.evaluation.compute.BAND_REPLICATES", 20)
+    """Small models without pixels, where a test asks for other metrics."""
+    for name, value in (("REPEATS", 1), ("TREES", 3)):
+        monkeypatch.setattr(f"lungsight.evaluation.no_pixels.{name}", value)

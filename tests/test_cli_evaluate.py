@@ -55,8 +55,8 @@ def test_scores_of_anybody(table: Dataset, tmp_path: Path) -> None:
     for words in ("Reliability diagram", "Decision curve", "Forest plot", "Two models on the same patients"):
         assert words in page, words
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["auroc"]["value"] == 1 and metrics["threshold"] == 0.5
-    assert metrics["confusion"] == {"tp": 12, "fp": 0, "fn": 0, "tn": 12}
+    assert metrics["score"]["metrics"]["auroc"]["value"] == 1 and metrics["score"]["threshold"] == 0.5
+    assert metrics["score"]["confusion"] == {"tp": 12, "fp": 0, "fn": 0, "tn": 12}
     assert metrics["comparison"]["tests"]["auroc"]["difference"]["value"] == 0
     assert [one["what"] for one in metrics["first_table"]][:2] == ["Pooled", "Same source"]
     assert (out / "predictions.csv").read_text().splitlines()[1].startswith("x00,p0,a,COVID-19,1,0.9")
@@ -97,7 +97,7 @@ def test_masks_of_anybody(table: Dataset, tmp_path: Path) -> None:
     page = check_report(out)
     assert "Bland-Altman" in page and "Worst masks" in page
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["per_image"]["dice"]["value"] == 1 and metrics["images"] == 23
+    assert metrics["masks"]["per_image"]["dice"]["value"] == 1 and metrics["images"] == 23
 
 
 def test_networks_that_come_along(table: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,14 +105,14 @@ def test_networks_that_come_along(table: Dataset, tmp_path: Path, monkeypatch: p
 
     nets, out = write_bundle(tmp_path / "nets", "lungs", "diagnosis"), tmp_path / "out"
     monkeypatch.setattr(
-        "lungsight.evaluation.predictions.load_model", lambda _, **options: load_model(nets, **options)
+        "lungsight.evaluation.models.load_model", lambda _, **options: load_model(nets, **options)
     )
     result = run("--shipped", "--data", table.root, "--out", out, "--external", table.root)
     assert result.exit_code == 0, result.output
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["model"] == "the shipped networks" and "dice" in metrics["masks"]["per_image"]
     external = next(one for one in metrics["first_table"] if one["what"] == "External")
-    assert external["auroc"]["value"] == metrics["auroc"]["value"]
+    assert external["auroc"]["value"] == metrics["score"]["metrics"]["auroc"]["value"]
 
 
 def test_a_run_with_its_audit(tmp_path: Path) -> None:
@@ -144,19 +144,21 @@ class TestBadInput:
 
     def test_probabilities_out_of_range_and_strange_ids(self, table: Dataset, tmp_path: Path) -> None:
         out = ("--data", table.root, "--out", tmp_path / "out")
-        for value in ("1.5", "nan"):
-            csv = write_scores(tmp_path / "s.csv", table, x05=value)
-            assert "line 7" in self.refused("--predictions", csv, *out)
+        csv = write_scores(tmp_path / "s.csv", table, x05="1.5")
+        result = run("--predictions", csv, *out)
+        assert result.exit_code == 1 and "left out x05: line 7: the probability is no number" in result.output
         (tmp_path / "s.csv").write_text("id,probability\nnobody,0.5\n")
-        assert "no id matches" in self.refused("--predictions", tmp_path / "s.csv", *out)
-        assert not (tmp_path / "out").exists()
+        assert "no id matches" in self.refused(
+            "--predictions", tmp_path / "s.csv", "--data", table.root, "--out", tmp_path / "other"
+        )
+        assert not (tmp_path / "other").exists()
 
     def test_few_patients_warn_and_one_class_too(self, tmp_path: Path) -> None:
         table = write_table(tmp_path / "data", [False] * 6)
         csv = write_scores(tmp_path / "s.csv", table)
         result = run("--predictions", csv, "--data", table.root, "--out", tmp_path / "out")
         assert result.exit_code == 0, result.output
-        assert "one class only" in result.output and "only 6 patients" in result.output
+        assert "one class only" in result.output and "too few: 6 patients" in result.output
         check_report(tmp_path / "out")
 
     def test_many_of_one_kind_are_counted(self, tmp_path: Path) -> None:
@@ -186,7 +188,11 @@ def test_a_cross_validated_folder_keeps_its_own_figures(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "calibration" in json.loads((folder / "metrics.json").read_text())
     found = json.loads((folder / "evaluation" / "metrics.json").read_text())
-    assert found["part"] == "out of fold" and found["threshold"] == 0.4 and found["auroc"]["value"] == 1
+    assert (
+        found["part"] == "out of fold"
+        and found["score"]["threshold"] == 0.4
+        and found["score"]["metrics"]["auroc"]["value"] == 1
+    )
     assert found["images"] == 50 and "has no prediction" not in result.output
     external = next(one for one in found["first_table"] if one["what"] == "External")
     # Another table is scored by the networks, not by the file.

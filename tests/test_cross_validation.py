@@ -35,7 +35,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     data = phantoms(folder / "data", 60, shortcut=0.5).root
     result = lungsight("cross-validate", "diagnosis", *SMALL, "--data", data, "--out", folder / "cv")
     assert result.code == 0, result.err
-    assert "fold 3 of 3" in result.err and "same-source" in result.out
+    assert "repeat 1 of 1, fold 3 of 3" in result.err and "same-source" in result.out
     return data, folder / "cv"
 
 

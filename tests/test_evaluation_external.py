@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from lungsight.errors import DataError
 from small_runs import without_patients, write_table
 
 pytest.importorskip("lightning")
-from lungsight.evaluation.assess import assess, compare
-from lungsight.evaluation.predictions import Predictions, read_masks, read_probabilities
+from lungsight.evaluation import Predictions, evaluate, read_masks, read_scores
+from lungsight.evaluation.compare import compare
+from lungsight.evaluation.pairing import AMBIGUOUS
 from lungsight.evaluation.subgroups import age_band, subgroups
+from lungsight.wording import Caution
 
 pytestmark = pytest.mark.usefixtures("few_replicates")
 
@@ -38,48 +41,123 @@ def perfect(table: Dataset) -> dict[str, object]:
 
 class TestProbabilities:
     def test_by_id_and_by_file_name(self, table: Dataset, tmp_path: Path) -> None:
-        by_id = read_probabilities(scores(tmp_path / "a.csv", perfect(table)), table)
+        by_id = read_scores(scores(tmp_path / "a.csv", perfect(table)), table)
         named = {
             f"images/{row.image.name}": value
             for row, value in zip(table, perfect(table).values(), strict=True)
         }
-        by_name = read_probabilities(scores(tmp_path / "b.csv", named, "input,probability"), table)
+        by_name = read_scores(scores(tmp_path / "b.csv", named, "input,probability"), table)
         for found in (by_id, by_name):
             assert [row.id for row in found.rows] == [row.id for row in table]
             assert not found.failures
-            result = assess(found)
-            assert result.diagnosis is not None and result.diagnosis.figures["auroc"].value == 1
-            assert result.diagnosis.same_source is not None and result.diagnosis.same_source.value == 1
+            result = evaluate(found)
+            assert result.score is not None and result.score.metrics["auroc"].value == 1
+            same = result.score.sources.same_source
+            assert same is not None and same.auroc.value == 1
 
-    @pytest.mark.parametrize("value", ["1.7", "-0.1", "nan", "inf", "high"])
-    def test_no_number_in_the_unit_interval_is_refused(
+    @pytest.mark.parametrize("value", ["1.7", "-0.1", "inf", "high", "1.0000001"])
+    def test_what_is_no_probability_is_named_and_costs_nothing_else(
         self, table: Dataset, tmp_path: Path, value: str
     ) -> None:
-        path = scores(tmp_path / "a.csv", perfect(table) | {"x03": value})
-        with pytest.raises(DataError, match=r"line 5.*probability"):
-            read_probabilities(path, table)
+        found = read_scores(scores(tmp_path / "a.csv", perfect(table) | {"x03": value}), table)
+        assert len(found.rows) == 23 and "x03" not in {row.id for row in found.rows}
+        assert ("x03", "line 5: the probability is no number in [0, 1]") in found.failures
+        assert value not in str(found.failures)
+
+    def test_no_probability_at_all_is_refused(self, table: Dataset, tmp_path: Path) -> None:
+        logits = {row.id: 7.5 for row in table}
+        with pytest.raises(DataError, match=r"line 2: the probability is no number in \[0, 1\]"):
+            read_scores(scores(tmp_path / "a.csv", logits), table)
 
     def test_an_empty_cell_is_not_scored(self, table: Dataset, tmp_path: Path) -> None:
-        found = read_probabilities(scores(tmp_path / "a.csv", perfect(table) | {"x03": ""}), table)
-        result = assess(found)
-        assert len(result.scored) == 23 and any("1 of 24" in warning for warning in result.warnings)
+        found = read_scores(scores(tmp_path / "a.csv", perfect(table) | {"x03": ""}), table)
+        result = evaluate(found)
+        assert len(result.scored) == 23 and any("1 of 24" in str(note) for note in result.record.notes)
 
     def test_ids_that_do_not_match(self, table: Dataset, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"no id matches .*'other-0'.*'x00'"):
-            read_probabilities(scores(tmp_path / "a.csv", {f"other-{i}": 0.5 for i in range(3)}), table)
+            read_scores(scores(tmp_path / "a.csv", {f"other-{i}": 0.5 for i in range(3)}), table)
         some = dict(list(perfect(table).items())[:20]) | {"stranger": 0.5}
-        found = read_probabilities(scores(tmp_path / "b.csv", some), table)
+        found = read_scores(scores(tmp_path / "b.csv", some), table)
         assert dict(found.failures) == {"stranger": "is in no row of the table"} | {
             f"x{i}": "has no prediction" for i in range(20, 24)
         }
 
-    def test_an_id_twice_and_wrong_columns(self, table: Dataset, tmp_path: Path) -> None:
+    def test_an_image_that_is_named_twice(self, table: Dataset, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
-        path.write_text("id,probability\nx00,0.1\nx00,0.2\n")
-        with pytest.raises(DataError, match="more than once"):
-            read_probabilities(path, table)
-        with pytest.raises(DataError, match=r"needs the columns id and probability.*score"):
-            read_probabilities(scores(path, perfect(table), "id,score"), table)
+        path.write_text("id,probability\nx00,0.1\nx00.png,0.2\nx01,0.5\nimages/image-01.png,0.5\nx02,0.7\n")
+        found = read_scores(path, table)
+        # Two values for x00: neither is taken. x01 is said twice and alike.
+        assert [row.id for row in found.rows] == ["x01", "x02"]
+        twice = [name for name, reason in found.failures if "predicted twice" in reason]
+        assert twice == ["x00", "x00.png"]
+        assert "x00" not in [name for name, reason in found.failures if reason == "has no prediction"]
+
+    def test_wrong_columns_and_given_ones(self, table: Dataset, tmp_path: Path) -> None:
+        path = scores(tmp_path / "a.csv", perfect(table), "name,out")
+        with pytest.raises(DataError, match=r"needs the columns id and probability.*out"):
+            read_scores(path, table)
+        found = read_scores(path, table, columns={"probability": "out", "id": "name"})
+        assert len(found.rows) == 24
+        with pytest.raises(DataError, match="has no column 'score'"):
+            read_scores(path, table, columns={"probability": "score"})
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "sep=;\r\nid;probability\r\nx00;0,25\r\nx01;0,75\r\nx02;nan\r\n;;\r\n",
+            "id,probability,,\nx00,0.25,,\nx01,0.75,,\nx02,NaN,,\n,,,\n",
+            "\ufeffID\tProbability\nx00\t0.25\nx01\t0.75\nx02\t#N/A\n",
+        ],
+        ids=["sep", "trailing", "tabs"],
+    )
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_tables_as_programs_save_them(
+        self, table: Dataset, tmp_path: Path, text: str, encoding: str
+    ) -> None:
+        path = tmp_path / "a.csv"
+        path.write_bytes(text.encode(encoding))
+        found = read_scores(path, table)
+        assert found.probability is not None
+        assert found.probability[:2].tolist() == [0.25, 0.75] and math.isnan(found.probability[2])
+
+    def test_a_file_name_of_two_folders_means_neither_but_its_path_does(self, tmp_path: Path) -> None:
+        lines = ["id,image,covid,patient"]
+        for number, folder in enumerate(("a", "b")):
+            (tmp_path / "data" / folder).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / "data" / folder / "film.png"), np.full((16, 16), 90, np.uint8))
+            lines.append(f"{folder}1,{folder}/film.png,{number},p{number}")
+        (tmp_path / "data" / "manifest.csv").write_text("\n".join(lines) + "\n")
+        both = read_dataset(tmp_path / "data")
+        path = scores(tmp_path / "a.csv", {"film.png": 0.5, "b/film.png": 0.75, "data/a/film.png": 0.25})
+        found = read_scores(path, both)
+        assert {row.id: value for row, value in zip(found.rows, found.probability, strict=True)} == {  # type: ignore[arg-type]
+            "b1": 0.75, "a1": 0.25,
+        }  # fmt: skip
+        assert found.failures == (("film.png", AMBIGUOUS),)
+
+    def test_unicode_forms_and_percent_signs(self, tmp_path: Path) -> None:
+        name = "b\u00e9b\u00e9 1.png"
+        (tmp_path / "data").mkdir()
+        cv2.imwrite(str(tmp_path / "data" / "plain.png"), np.full((16, 16), 90, np.uint8))
+        rows = [
+            Row("1", tmp_path / "data" / "plain.png", covid=True, original_filename=name),
+            Row("2", tmp_path / "data" / "plain.png", covid=False, original_filename="other.png"),
+        ]
+        table = Dataset(tmp_path / "data", "manifest", tuple(rows))
+        for written in (name, "be\u0301be\u0301 1.png", "b%C3%A9b%C3%A9%201.png", "be\u0301be\u0301 1"):
+            found = read_scores(scores(tmp_path / "a.csv", {written: 0.5}), table)
+            assert [row.id for row in found.rows] == ["1"], written
+
+    def test_one_missing_patient_id_keeps_the_others_together(self, table: Dataset, tmp_path: Path) -> None:
+        rows = [dataclasses.replace(row, patient=f"p{number // 2}") for number, row in enumerate(table)]
+        rows[0] = dataclasses.replace(rows[0], patient="")
+        known = dataclasses.replace(table, rows=tuple(rows))
+        result = evaluate(read_scores(scores(tmp_path / "a.csv", perfect(table)), known))
+        assert result.record.patients == 13
+        assert result.score is not None
+        area = result.score.metrics["auroc"]
+        assert area.n_patients == 13 and "1 of 24 images have no patient id" in area.note
 
 
 class TestMasks:
@@ -94,13 +172,12 @@ class TestMasks:
     def test_hand_worked_overlap(self, table: Dataset, tmp_path: Path) -> None:
         # 16 of 32 columns, moved by 4: 12 of 16 overlap, Dice 0.75; 32 pixels become 256 without rounding.
         found = read_masks(self.write(tmp_path / "masks", table, shift=4), table)
-        figures = assess(found).masks
-        assert figures is not None
-        assert figures.per_image["dice"].value == pytest.approx(0.75, abs=0.01)
-        assert figures.areas[:, 0] == pytest.approx(figures.areas[:, 1], abs=0.01)
-        assert 0 < figures.per_image["nsd"].value < 1 and figures.per_image["hd95"].value == pytest.approx(
-            32, abs=1
-        )
+        result = evaluate(found)
+        assert result.masks is not None and result.mask_values is not None
+        means, areas = result.masks.per_image, result.mask_values.areas
+        assert means["dice"].value == pytest.approx(0.75, abs=0.01)
+        assert areas[:, 0] == pytest.approx(areas[:, 1], abs=0.01)
+        assert 0 < means["nsd"].value < 1 and means["hd95"].value == pytest.approx(32, abs=1)
 
     def test_another_size_of_the_same_shape_is_fine_and_another_shape_is_not(
         self, table: Dataset, tmp_path: Path
@@ -112,16 +189,48 @@ class TestMasks:
         cv2.imwrite(str(folder / "x01.png"), np.zeros((32, 48), np.uint8))
         found = read_masks(folder, table)
         assert [row.id for row in found.rows][:2] == ["x00", "x02"]
-        figures = assess(found).masks
-        assert figures is not None and figures.values["dice"][0] > 0.97
+        values = evaluate(found).mask_values
+        assert values is not None and values.values["dice"][0] > 0.97
         assert len(found.failures) == 1 and "48 x 32, the true one 32 x 32" in found.failures[0][1]
 
     def test_empty_mask(self, table: Dataset, tmp_path: Path) -> None:
         folder = self.write(tmp_path / "masks", table)
         cv2.imwrite(str(folder / "x00.png"), np.zeros((32, 32), np.uint8))
-        figures = assess(read_masks(folder, table)).masks
-        assert figures is not None and figures.values["dice"][0] == 0 and figures.without_distance == 1
-        assert math.isinf(figures.values["hd95"][0]) and math.isfinite(figures.per_image["hd95"].value)
+        result = evaluate(read_masks(folder, table))
+        assert result.masks is not None and result.mask_values is not None
+        values, hd95 = result.mask_values.values, result.masks.per_image["hd95"]
+        assert values["dice"][0] == 0 and result.masks.one_empty == 1
+        assert math.isinf(values["hd95"][0]) and math.isfinite(hd95.value)
+        assert hd95.note == "1 of 24 images have none and are left out" and hd95.n == 23
+
+    def test_names_and_forms_of_masks(self, table: Dataset, tmp_path: Path) -> None:
+        """Every form that other programs write is read as the same mask."""
+        folder = tmp_path / "masks"
+        (folder / "deep").mkdir(parents=True)
+        for number, row in enumerate(table):
+            assert row.mask is not None
+            lung = row.mask.load()
+            halves = lung.astype(np.uint8)
+            halves[:, 16:] *= 2
+            forms = [
+                ("{}_mask.PNG", lung.astype(np.uint8) * 255),
+                ("{}.png", halves),
+                ("deep/{}.png", halves * 64),
+                ("{}-mask.tif", (~lung).astype(np.uint8) * 255),
+                ("{}.png", np.dstack([np.zeros_like(halves)] * 2 + [lung.astype(np.uint8) * 255])),
+                ("{}.png", np.dstack([np.full_like(halves, 255)] * 3 + [lung.astype(np.uint8) * 255])),
+            ]
+            name, pixels = forms[number % len(forms)]
+            assert cv2.imwrite(str(folder / name.format(row.id)), pixels)
+        result = evaluate(read_masks(folder, table))
+        assert result.mask_values is not None and result.record.images == 24
+        assert (result.mask_values.values["dice"] > 0.99).all()
+        assert not result.record.left_out
+
+    def test_masks_that_never_meet_the_truth_are_warned_of(self, table: Dataset, tmp_path: Path) -> None:
+        folder = self.write(tmp_path / "masks", table, shift=16)
+        result = evaluate(read_masks(folder, table))
+        assert any(note.code is Caution.MASK_FORMAT for note in result.record.notes)
 
     def test_nothing_to_compare(self, table: Dataset, tmp_path: Path) -> None:
         (tmp_path / "none").mkdir()
@@ -135,23 +244,23 @@ class TestMasks:
 class TestWarnings:
     def test_one_class_only(self, tmp_path: Path) -> None:
         table = write_table(tmp_path / "data", [False] * 12)
-        result = assess(read_probabilities(scores(tmp_path / "a.csv", perfect(table)), table))
-        assert any("one class only" in warning for warning in result.warnings)
-        assert result.diagnosis is not None and math.isnan(result.diagnosis.figures["auroc"].value)
-        assert result.diagnosis.figures["specificity"].value == 1
+        result = evaluate(read_scores(scores(tmp_path / "a.csv", perfect(table)), table))
+        assert any("one class only" in str(note) for note in result.record.notes)
+        assert result.score is not None and math.isnan(result.score.metrics["auroc"].value)
+        assert result.score.metrics["specificity"].value == 1
 
     def test_fewer_than_ten_patients(self, tmp_path: Path) -> None:
         table = write_table(tmp_path / "data", [True, False] * 4)
-        result = assess(read_probabilities(scores(tmp_path / "a.csv", perfect(table)), table))
-        assert "only 8 patients: too few to say anything" in result.warnings
-        assert result.subgroups and all(group.too_small for group in result.subgroups)
+        result = evaluate(read_scores(scores(tmp_path / "a.csv", perfect(table)), table))
+        assert "too few: 8 patients" in map(str, result.record.notes)
+        assert result.record.subgroups and all(group.too_few for group in result.record.subgroups)
 
     def test_no_patients_and_no_source_with_both(self, tmp_path: Path) -> None:
         table = without_patients(write_table(tmp_path / "data", [True, False] * 12))
-        result = assess(read_probabilities(scores(tmp_path / "a.csv", perfect(table)), table))
-        assert any("patient ids are missing" in warning for warning in result.warnings)
-        assert any("no source has both classes" in warning for warning in result.warnings)
-        assert result.diagnosis is not None and result.diagnosis.same_source is None
+        result = evaluate(read_scores(scores(tmp_path / "a.csv", perfect(table)), table))
+        assert any("patients unknown" in str(note) for note in result.record.notes)
+        assert any("no source has both classes" in str(note) for note in result.record.notes)
+        assert result.score is not None and result.score.sources.same_source is None
 
 
 class TestSubgroups:
@@ -168,7 +277,7 @@ class TestSubgroups:
         # Sex is F for all: no subgroup.
         assert {kind for kind, _ in found} == {"source", "age"}
         assert found["age", "40 to 59"].images == 3 and found["age", "40 to 59"].covid == 2
-        assert found["source", "a"].figures["dice"].value == pytest.approx(np.linspace(0, 1, 12)[::2].mean())
+        assert found["source", "a"].metrics["dice"].value == pytest.approx(np.linspace(0, 1, 12)[::2].mean())
         assert [name for kind, name in found if kind == "age"] == [
             "under 18", "18 to 39", "40 to 59", "60 to 79", "80 and over", "not given",
         ]  # fmt: skip
@@ -213,11 +322,9 @@ def test_external_table_in_the_metadata_layout_with_a_mapping(tmp_path: Path) ->
     table = read_dataset(tmp_path, columns={"finding": "diagnosis"})
     assert len(table) == 24 and len(table.excluded) == 1
     path = scores(tmp_path / "scores.csv", {f"{i}.png": i / 30 for i in range(24)}, "filename,probability")
-    result = assess(read_probabilities(path, table))
-    assert (
-        result.diagnosis is not None and result.diagnosis.confusion.tp + result.diagnosis.confusion.fn == 12
-    )
+    result = evaluate(read_scores(path, table))
+    assert result.score is not None and result.score.confusion.tp + result.score.confusion.fn == 12
     # Of 12 x 12 pairs (odd, even), the odd one is larger in 78.
-    assert result.diagnosis.figures["auroc"].value == pytest.approx(78 / 144)
+    assert result.score.metrics["auroc"].value == pytest.approx(78 / 144)
     with pytest.raises(DataError, match="no column"):
         read_dataset(tmp_path, columns={"finding": "nothing"})

@@ -153,13 +153,16 @@ def test_a_gate_is_trained_judged_and_exported(tmp_path: Path) -> None:
     assert run.history[-1]["val_accuracy"] > 0.55
     with pytest.raises(ModelError, match="not evaluated"):
         export(tmp_path / "run", tmp_path / "out")
-    with pytest.raises(ModelError, match="figures of its own"):
+    with pytest.raises(ModelError, match="metrics of its own"):
         evaluate_run(tmp_path / "run", dataset)
     figures = evaluate_gate(tmp_path / "run", dataset)
     stored = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert figures.part == "test" and stored["threshold"] == figures.threshold
     assert set(figures.refused) == set(negatives.KINDS)
-    assert all(0 <= share.low <= share.value <= share.high <= 1 for share in figures.refused.values())
+    assert all(
+        0 <= one.value <= 1 and (one.too_few or one.low <= one.value <= one.high)
+        for one in figures.refused.values()
+    )
     model, difference = export(tmp_path / "run", tmp_path / "out", licence="test")
     assert difference < 1e-4 and model.card.classes == GATE_CLASSES
     answer = Session(load(tmp_path / "out" / "gate.json")).run(np.zeros((3, 1, 64, 64), np.float32))

@@ -12,7 +12,7 @@ from lungsight.card import Calibration, Card, InputSettings, TrainedOn
 from lungsight.config import Recipe
 from lungsight.errors import ModelError
 from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
-from lungsight.evaluation.evaluate import load_metrics
+from lungsight.evaluation.runs import load_metrics
 from lungsight.model import Model, save
 from lungsight.networks import GATE_CLASSES, NETWORKS, LungsCNN, LungsEnsemble, Mirrored
 from lungsight.records import to_toml
@@ -32,7 +32,7 @@ _LIMITS = {
     ),
     "diagnosis": (
         "Within one source its AUROC is the same-source figure of this card: read that one, not the pooled one.",
-        "Its probability holds where half of the images are COVID-19; elsewhere the odds shift with the prevalence.",
+        "Its probability is meant for data half of which are COVID-19; that it is calibrated elsewhere is not shown.",
         "It learned from adults of one collection: on the children of another hospital it knows nothing.",
         "COVID-19 images of early 2020, mostly from publications; other viruses were hardly among the others.",
     ),

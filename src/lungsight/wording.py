@@ -92,6 +92,49 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+class Caution(StrEnum):
+    """What must be known beside a metric and its interval."""
+
+    ONE_CLASS = "one_class"
+    FEW_PATIENTS = "few_patients"
+    FEW_IMAGES = "few_images"
+    FEW_IN_CLASS = "few_in_class"
+    FEW_IMAGES_IN_CLASS = "few_images_in_class"
+    PATIENTS_UNKNOWN = "patients_unknown"
+    PATIENTS_MISSING = "patients_missing"
+    NO_IMAGES = "no_images"
+    NO_PAIRS = "no_pairs"
+    NO_OVERLAP = "no_overlap"
+    NO_LOWER_BOUND = "no_lower_bound"
+    NO_VARIANCE = "no_variance"
+    NOT_FINITE = "not_finite"
+    RESAMPLES_LOST = "resamples_lost"
+    UNDEFINED = "undefined"
+    NOT_SCORED = "not_scored"
+    ALL_POSITIVE = "all_positive"
+    ALL_NEGATIVE = "all_negative"
+    NO_MIXED_SOURCE = "no_mixed_source"
+    TRAINED_ON = "trained_on"
+    MASK_FORMAT = "mask_format"
+    SUBSOURCES_LEFT_OUT = "subsources_left_out"
+    UNCERTAIN = "uncertain"
+
+
+class IntervalMethod(StrEnum):
+    """How an interval was computed; always over patients where they are known."""
+
+    BOOTSTRAP = "bootstrap"
+    DELONG = "delong"
+    DELONG_PAIRED = "delong_paired"
+    EMPIRICAL_LIKELIHOOD = "empirical_likelihood"
+    LINEAR_LOGIT = "linear_logit"
+    PAIRED_T = "paired_t"
+    PROFILE_LIKELIHOOD = "profile_likelihood"
+    SKEW_T = "skew_t"
+    TRAINING_T = "training_t"
+    WILSON = "wilson"
+
+
 class Part(StrEnum):
     """Parts of a split."""
 
@@ -181,6 +224,8 @@ class NoPixels(StrEnum):
     SOURCE = "source"
     SUBSOURCE = "subsource"
     HEADER = "header"
+    AGE = "age"
+    SEX = "sex"
     PERSON = "person"
     VIEW = "view"
 
@@ -417,6 +462,8 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         NoPixels.SOURCE: "the source",
         NoPixels.SUBSOURCE: "the sub-source",
         NoPixels.HEADER: "the file's header: size, bytes, mode",
+        NoPixels.AGE: "the age",
+        NoPixels.SEX: "the sex",
         NoPixels.PERSON: "age, sex and view",
         NoPixels.VIEW: "the view",
     },
@@ -504,6 +551,45 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         SpacingKind.CORRECTED: "in the patient, by the estimated magnification",
         SpacingKind.DETECTOR: "at the detector, some 5 to 30 % more than in the patient",
         SpacingKind.STATED: "as the file has it, which does not say where",
+    },
+    Caution: {
+        Caution.ONE_CLASS: "one class only",
+        Caution.FEW_PATIENTS: "too few: {count} patients",
+        Caution.FEW_IMAGES: "too few: {count} images",
+        Caution.FEW_IN_CLASS: "too few: {count} patients in the rarer class",
+        Caution.FEW_IMAGES_IN_CLASS: "too few: {count} images in the rarer class",
+        Caution.PATIENTS_UNKNOWN: "patients unknown: images taken as independent",
+        Caution.PATIENTS_MISSING: "{count} of {of} images have no patient id: each taken as a patient",
+        Caution.NO_IMAGES: "no images",
+        Caution.NO_PAIRS: "no group has both classes",
+        Caution.NO_OVERLAP: "the classes do not overlap: the bound is one that holds for any score",
+        Caution.NO_LOWER_BOUND: "only {count} patients set the operating point: it has no lower bound",
+        Caution.NO_VARIANCE: "no variance",
+        Caution.NOT_FINITE: "{count} of {of} images have none and are left out",
+        Caution.RESAMPLES_LOST: "{count} of {of} resamples could not be computed and are left out",
+        Caution.UNDEFINED: "the data cannot give it",
+        Caution.NOT_SCORED: "{count} of {of} images have no score or no known class: they are not in its metrics",
+        Caution.ALL_POSITIVE: "one class only: all images are COVID-19, so that AUROC and the like do not exist",
+        Caution.ALL_NEGATIVE: "one class only: no image is COVID-19, so that AUROC and the like do not exist",
+        Caution.NO_MIXED_SOURCE: "no source has both classes, so that the score may tell sources, not COVID-19",
+        Caution.TRAINED_ON: "the networks ({names}) were trained on these images, so that the metrics are too good; "
+        "those of held-out images are on their cards",
+        Caution.MASK_FORMAT: "the masks hardly overlap with the true ones (Dice {names}): a file format that was read "
+        "wrongly, or masks of other images",
+        Caution.SUBSOURCES_LEFT_OUT: "{count} of {of} sub-sources with the most pairs are shown",
+        Caution.UNCERTAIN: "{count} of {of} images are called uncertain by the model: they are counted apart",
+    },
+    IntervalMethod: {
+        IntervalMethod.BOOTSTRAP: "bootstrap over patients, percentile",
+        IntervalMethod.DELONG: "DeLong clustered by patient, logit scale",
+        IntervalMethod.DELONG_PAIRED: "DeLong clustered by patient, paired",
+        IntervalMethod.EMPIRICAL_LIKELIHOOD: "empirical likelihood, with the threshold's own uncertainty",
+        IntervalMethod.LINEAR_LOGIT: "linearised over patients, logit scale",
+        IntervalMethod.PAIRED_T: "t over patients, paired",
+        IntervalMethod.PROFILE_LIKELIHOOD: "profile likelihood, scaled for patients",
+        IntervalMethod.SKEW_T: "t over patients, corrected for skewness",
+        IntervalMethod.TRAINING_T: "corrected t over repeated training (Nadeau-Bengio)",
+        IntervalMethod.WILSON: "Wilson, scaled for patients",
     },
     Part: {Part.TRAIN: "training", Part.VALIDATION: "validation", Part.TEST: "test"},
     RatioNote: {

@@ -17,7 +17,7 @@ from lungsight.audit.masks import with_masks
 from lungsight.dataset.cache import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError
-from lungsight.evaluation.predictions import read_probabilities
+from lungsight.evaluation.predictions import read_scores
 from lungsight.inference.any_network import open_network
 from lungsight.preprocess import to_unit
 from lungsight.progress import ProgressCallback, silent
@@ -228,7 +228,7 @@ def from_scores(
     Raises:
         DataError: the CSV or the table cannot be used.
     """
-    predicted = read_probabilities(path, dataset, threshold=threshold)
+    predicted = read_scores(path, dataset, threshold=threshold)
     usable = check_classes(dataset.with_rows(predicted.rows), need_masks=False)
     probability = predicted.probability if predicted.probability is not None else np.empty(0)
     values = dict(zip((row.id for row in predicted.rows), probability.tolist(), strict=True))

@@ -15,9 +15,8 @@ from lungsight.audit.records import Caveat
 from lungsight.dataset.cache import Arrays, load_arrays
 from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import DataError, ModelError
-from lungsight.evaluation.crossvalidation import fold_folders
-from lungsight.evaluation.evaluate import choose_part, read_split
 from lungsight.evaluation.predictions import trained_on
+from lungsight.evaluation.runs import choose_part, fold_folders, read_split
 from lungsight.inference import Failure, load_model
 from lungsight.progress import ProgressCallback, silent
 from lungsight.training import load_run, predict, predict_masks

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lungsight.dataset.split import clusters
 from lungsight.dataset.table import Row
-from lungsight.metrics import FEW_PATIENTS, Interval
+from lungsight.metrics import FEW_PATIENTS, Interval, Note
 from lungsight.metrics.classification import placements
 from lungsight.metrics.intervals import Patients
 from lungsight.records import Record
+from lungsight.wording import Caution, IntervalMethod
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -66,9 +67,6 @@ def estimate(
     values, known = np.asarray(score, np.float64), np.asarray(truth, bool)
     who = Patients.of(patients, known.size)
     groups = np.zeros(known.size, np.int64) if strata is None else _codes(strata)
-    method = f"DeLong{', clustered by patient' if who.known else ''}, 95%, logit scale"
-    if strata is not None:
-        method += ", within strata"
     pull, used_positive, used_negative = (np.zeros(known.size) for _ in range(3))
     pairs, total, blocks = 0, 0.0, []
     for group in np.unique(groups):
@@ -82,7 +80,8 @@ def estimate(
         pairs += positive.size * negative.size
         total += float(of_positive.sum()) * negative.size
     if not pairs:
-        missing = Interval.missing(int(known.size), who.n, method, "no pair of both classes to compare")
+        nothing = (Note(Caution.NO_PAIRS),)
+        missing = Interval.missing(int(known.size), who.n, IntervalMethod.DELONG, nothing)
         return Estimate(missing, math.nan, 0, 0, 0)
     area = total / pairs
     for positive, negative, of_positive, of_negative in blocks:
@@ -93,19 +92,18 @@ def estimate(
     used = (used_positive + used_negative).astype(bool)
     error = _error(pull, known, who, counts)
     low, high, p = _bounds(area, error, counts)
-    notes = list(who.notes)
+    notes = who.notes
     if min(counts) < FEW_PATIENTS:
-        notes.append(
-            f"only {min(counts)} {'patients' if who.known else 'images'} in the rarer class: read with care"
-        )
+        few = Caution.FEW_IN_CLASS if who.known else Caution.FEW_IMAGES_IN_CLASS
+        notes = (Note(few, min(counts)), *notes)
     interval = Interval(
         area,
         low,
         high,
         int(used.sum()),
         int(who.having(used).sum()) if who.known else None,
-        method,
-        "; ".join(notes),
+        IntervalMethod.DELONG,
+        notes,
     )
     return Estimate(interval, p, pairs, *counts)
 
@@ -196,10 +194,10 @@ def estimate_weighted(
         weight: (P, N - P) of each pair (positive, negative), 0 or more.
     """
     who, known = Patients.of(patients, truth.size), truth
-    method = "DeLong, clustered by patient, 95%, logit scale, weighted pairs"
     total = float(weight.sum())
     if total <= 0:
-        missing = Interval.missing(int(known.size), who.n, method, "no pair of both classes to compare")
+        nothing = (Note(Caution.NO_PAIRS),)
+        missing = Interval.missing(int(known.size), who.n, IntervalMethod.DELONG, nothing)
         return Estimate(missing, math.nan, 0, 0, 0)
     above = score[known][:, None] - score[~known][None]
     wins = weight * ((above > 0) + 0.5 * (above == 0))
@@ -210,5 +208,5 @@ def estimate_weighted(
         used[which] = weight.any(axis=axis)
     counts = [int(who.having(used & which).sum()) for which in (known, ~known)]
     low, high, p = _bounds(area, _error(pull, known, who, counts), counts)
-    interval = Interval(area, low, high, int(used.sum()), int(who.having(used).sum()), method)
+    interval = Interval(area, low, high, int(used.sum()), int(who.having(used).sum()), IntervalMethod.DELONG)
     return Estimate(interval, p, int((weight > 0).sum()), counts[0], counts[1])

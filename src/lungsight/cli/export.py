@@ -33,6 +33,9 @@ def cross_validate(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting (repeatable).")
     ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=100, help="Train all folds so many times, with the next seeds.")
+    ] = 1,
     masks: Annotated[
         Path | None, typer.Option(help="A lung run whose masks are applied, instead of the data set's own.")
     ] = None,
@@ -52,14 +55,16 @@ def cross_validate(
         load_recipe(recipe, settings or []),
         read_dataset(data, columns=parse_columns(columns)),
         out,
+        repeats=repeats,
         listener=Reporter(),
         tell=tell,
         mask_run=masks,
         cache=cache,
         command=command_line(),
     )
-    figures = result.figures
-    same = str(figures.same_source) if figures.same_source else "no source has both classes"
-    print(
-        f"AUROC {figures.figures['auroc']}, same-source {same}, {len(result.rows)} images, in {out}/metrics.json"
-    )
+    found = result.record
+    print(f"AUROC, mean of folds {found.auroc_folds}, within folds {found.auroc_within_folds}")
+    same = found.score.sources.same_source
+    said = f"{same.auroc}, {same.pairs:,} pairs" if same else "no source has both classes"
+    print(f"pooled out of fold {found.score.metrics['auroc']}, same-source {said}")
+    print(f"{found.images} images, {found.folds} folds, {found.repeats} repeats, in {out}/metrics.json")

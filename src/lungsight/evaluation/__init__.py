@@ -1,23 +1,31 @@
-"""Predictions and truth in, figures with intervals out. Needs `lungsight[train]`."""
+"""Predictions and truth in, one record of metrics with intervals out. Needs `lungsight[train]`."""
 
-from lungsight.evaluation.compute import (
-    DiagnosisFigures,
-    MaskFigures,
-    diagnosis_figures,
-    mask_figures,
-    same_source_auroc,
-)
-from lungsight.evaluation.evaluate import Evaluation, evaluate_run
-from lungsight.evaluation.gate import GateFigures, evaluate_gate
+from lungsight.evaluation.compute import mask_metrics, score_metrics
+from lungsight.evaluation.evaluate import Evaluation, evaluate, evaluate_run
+from lungsight.evaluation.gate import GateMetrics, evaluate_gate
+from lungsight.evaluation.mask_files import read_masks
+from lungsight.evaluation.models import predict_any, predict_shipped
+from lungsight.evaluation.predictions import Predictions, read_scores
+from lungsight.evaluation.records import EvaluationRecord, MaskMetrics, ScoreMetrics
+from lungsight.evaluation.runs import predict_run
+from lungsight.evaluation.sources import same_source_auroc
 
 __all__ = [
-    "DiagnosisFigures",
     "Evaluation",
-    "GateFigures",
-    "MaskFigures",
-    "diagnosis_figures",
+    "EvaluationRecord",
+    "GateMetrics",
+    "MaskMetrics",
+    "Predictions",
+    "ScoreMetrics",
+    "evaluate",
     "evaluate_gate",
     "evaluate_run",
-    "mask_figures",
+    "mask_metrics",
+    "predict_any",
+    "predict_run",
+    "predict_shipped",
+    "read_masks",
+    "read_scores",
     "same_source_auroc",
+    "score_metrics",
 ]

@@ -1,10 +1,10 @@
-"""The figures of a training run, on the images that it did not learn from."""
+"""From predictions to the record of everything that a report says of them."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,54 +12,137 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.config import Recipe
 from lungsight.dataset.table import Dataset, Row
-from lungsight.errors import DataError, ModelError
-from lungsight.evaluation.compute import DiagnosisFigures, MaskFigures, diagnosis_figures, mask_figures
+from lungsight.errors import DataError
+from lungsight.evaluation.cohort import count_patients, patients
+from lungsight.evaluation.compare import compare, scorable
+from lungsight.evaluation.compute import MaskValues, ScoreCurves, mask_metrics, score_metrics
+from lungsight.evaluation.predictions import Predictions
+from lungsight.evaluation.records import EvaluationRecord, LeftOut, MaskMetrics, ScoreMetrics, Subgroup
+from lungsight.evaluation.runs import predict_run
+from lungsight.evaluation.subgroups import subgroups
 from lungsight.files import write_json, write_text
-from lungsight.metrics import Overlap
-from lungsight.training import load_run, predict, prepare
-from lungsight.training.data import planes
-
-PARTS = ("train", "validation", "test", "all")
-THRESHOLDS = np.arange(10, 91, 5) / 100
+from lungsight.metrics import Note
+from lungsight.records import plain
+from lungsight.wording import Caution
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a run scores on one part of a table.
+    """One model on one table: the record, and the arrays behind it.
 
     Attributes:
-        part: 'train', 'validation', 'test' or 'all'.
-        rows: the N images.
-        inputs: (N, h, w) uint8, what the network saw.
-        truth: (N, h, w) bool for lungs, None for diagnosis.
-        probability: (N, h, w) for lungs, (N,) for diagnosis.
-        figures: with intervals.
-        failures: (id, reason) of images that could not be read.
+        scored: rows that have a probability and a known class.
+        probability: (len(scored),) theirs.
+        mask_values: of every image; None where the model gives no masks.
+        curves: what is drawn of the score; None where the model gives none.
     """
 
-    run: Path
-    recipe: Recipe
-    part: str
-    rows: tuple[Row, ...]
-    inputs: NDArray[np.uint8]
-    truth: NDArray[np.bool_] | None
-    probability: NDArray[np.float32]
-    figures: MaskFigures | DiagnosisFigures
-    failures: tuple[tuple[str, str], ...]
+    predictions: Predictions
+    record: EvaluationRecord
+    scored: tuple[Row, ...]
+    probability: NDArray[np.float64]
+    mask_values: MaskValues | None
+    curves: ScoreCurves | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "recipe": self.recipe.name,
-            "task": self.recipe.task,
-            "part": self.part,
-            "images": len(self.rows),
-            "patients": len({row.patient for row in self.rows})
-            if all(row.patient for row in self.rows)
-            else None,
-        } | self.figures.to_dict()
+    @property
+    def masks(self) -> MaskMetrics | None:
+        """Metrics of the masks."""
+        return self.record.masks
+
+    @property
+    def score(self) -> ScoreMetrics | None:
+        """Metrics of the score."""
+        return self.record.score
+
+    def write(self, folder: Path, more: Mapping[str, Any] | None = None) -> None:
+        """Write `metrics.json` and `predictions.csv`; raises OutputError.
+
+        Args:
+            more: entries that `metrics.json` has besides the record.
+        """
+        write_json(folder / "metrics.json", plain(self.record) | dict(more or {}))
+        write_text(folder / "predictions.csv", self.predictions_csv())
+
+    def predictions_csv(self) -> str:
+        """`predictions.csv`: a line an image."""
+        columns: dict[str, NDArray[np.float64]] = {}
+        if self.mask_values is not None:
+            columns |= self.mask_values.values
+        if self.predictions.probability is not None:
+            columns["probability"] = self.predictions.probability
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["id", "patient", "source", "finding", "covid", *columns])
+        for index, row in enumerate(self.predictions.rows):
+            head = [row.id, row.patient, row.source, row.finding, "" if row.covid is None else int(row.covid)]
+            values = [column[index] for column in columns.values()]
+            writer.writerow(head + [f"{value:.6f}" if np.isfinite(value) else "" for value in values])
+        return out.getvalue()
+
+
+def evaluate(predictions: Predictions, other: Predictions | None = None) -> Evaluation:
+    """All metrics of a model's predictions.
+
+    Args:
+        other: a second model, to compare with on the same patients.
+
+    Raises:
+        DataError: there is neither a mask nor a score to evaluate, or the two models share no image.
+    """
+    masks, values, score, curves = None, None, None, None
+    groups: list[Subgroup] = []
+    notes = list(predictions.notes)
+    usable = scorable(predictions)
+    scored = tuple(predictions.rows[i] for i in usable)
+    probability = np.empty(0) if predictions.probability is None else predictions.probability[usable]
+    if predictions.masks is not None and predictions.truth is not None:
+        masks, values = mask_metrics(
+            predictions.masks, predictions.truth, predictions.rows, predictions.mask_threshold
+        )
+        groups += subgroups(predictions.rows, dice=values.values["dice"])
+    if usable.size:
+        uncertain = predictions.uncertain[usable] if predictions.uncertain is not None else None
+        score, curves = score_metrics(probability, scored, predictions.threshold, uncertain=uncertain)
+        groups += subgroups(scored, probability=probability, threshold=predictions.threshold)
+    if masks is None and score is None:
+        raise DataError(
+            "there is nothing to evaluate: no masks with a truth, and no score with a known class"
+        )
+    if predictions.probability is not None and len(scored) < len(predictions.rows):
+        left = len(predictions.rows) - len(scored)
+        notes.append(Note(Caution.NOT_SCORED, left, len(predictions.rows)))
+    if score is not None and score.uncertain is not None and score.uncertain.images:
+        notes.append(Note(Caution.UNCERTAIN, score.uncertain.images, len(scored)))
+    notes += _notes(predictions.rows, scored if score else None)
+    record = EvaluationRecord(
+        model=predictions.name,
+        part=predictions.part,
+        images=len(predictions.rows),
+        patients=count_patients(predictions.rows),
+        scored=len(scored),
+        masks=masks,
+        score=score,
+        subgroups=tuple(groups),
+        comparison=compare(predictions, other) if other is not None else None,
+        notes=tuple(notes),
+        left_out=tuple(LeftOut(name, reason) for name, reason in predictions.failures),
+        recipe=predictions.recipe,
+        task=predictions.task,
+    )
+    return Evaluation(predictions, record, scored, probability, values, curves)
+
+
+def _notes(rows: tuple[Row, ...], scored: tuple[Row, ...] | None) -> list[Note]:
+    found = list(patients(rows).cautions())
+    if scored is not None:
+        positive = sum(bool(row.covid) for row in scored)
+        mixed = {row.source for row in scored if row.covid} & {row.source for row in scored if not row.covid}
+        if positive in (0, len(scored)):
+            found.append(Note(Caution.ALL_POSITIVE if positive else Caution.ALL_NEGATIVE))
+        elif not mixed:
+            found.append(Note(Caution.NO_MIXED_SOURCE))
+    return found
 
 
 def evaluate_run(
@@ -75,10 +158,7 @@ def evaluate_run(
     """Score a run and write `metrics.json` and `predictions.csv` into its folder.
 
     Args:
-        part: which of the run's parts; None: the test part, or the validation part where there is none (the paper's
-            splits), or all images where the table is not the run's.
-        threshold: on the probability; None: the recipe's, or chosen on the validation part where the recipe says so.
-        mask_run: as for `train`.
+        part, threshold, mask_run, cache: as for `predict_run`.
         write: False leaves the folder alone.
 
     Raises:
@@ -86,97 +166,8 @@ def evaluate_run(
         DataError: the part is empty, or the table lacks what the task needs.
     """
     folder = Path(run)
-    recipe, network = load_run(folder)
-    if recipe.task == "gate":
-        raise ModelError("is a gate, which has figures of its own", where=folder, hint="Use evaluate_gate")
-    kept, examples, failures = prepare(dataset, recipe, cache=cache, mask_run=mask_run)
-    parts = read_split(folder)
-    chosen, name = choose_part(kept, parts, part, folder)
-
-    def probabilities(where: NDArray[np.int64]) -> NDArray[np.float32]:
-        return predict(network, recipe, examples.inputs[where], plane=planes(examples, recipe)[where])
-
-    cut = threshold
-    if (
-        cut is None
-        and recipe.evaluation.choose_threshold
-        and recipe.task == "lungs"
-        and examples.masks is not None
-    ):
-        validation = np.array(
-            [i for i, row in enumerate(kept) if parts.get(row.id) == "validation"], np.int64
-        )
-        if validation.size:
-            cut = best_threshold(probabilities(validation), examples.masks[validation])
-    cut = recipe.evaluation.threshold if cut is None else cut
-    rows = tuple(kept.rows[i] for i in chosen)
-    found = probabilities(chosen)
-    truth = examples.masks[chosen] if examples.masks is not None else None
-    figures = (
-        diagnosis_figures(found, rows, cut) if truth is None else mask_figures(found > cut, truth, rows, cut)
-    )
-    result = Evaluation(folder, recipe, name, rows, examples.inputs[chosen], truth, found, figures, failures)
+    found = predict_run(folder, dataset, part=part, threshold=threshold, mask_run=mask_run, cache=cache)
+    result = evaluate(found)
     if write:
-        write_json(folder / "metrics.json", result.to_dict())
-        write_text(folder / "predictions.csv", _predictions(result))
+        result.write(folder)
     return result
-
-
-def best_threshold(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
-    """The threshold in 0.10, 0.15 ... 0.90 with the highest mean Dice of (N, h, w) maps."""
-    scores = [Overlap.of(probability > cut, truth).per_image()["dice"].mean() for cut in THRESHOLDS]
-    return float(THRESHOLDS[int(np.argmax(scores))])
-
-
-def read_split(run: Path) -> dict[str, str]:
-    """id -> 'train', 'validation' or 'test' of a run; raises ModelError where it is missing."""
-    try:
-        with (run / "split.csv").open(encoding="utf-8", newline="") as file:
-            return {row["id"]: row["part"] for row in csv.DictReader(file)}
-    except (OSError, KeyError) as error:
-        raise ModelError("the run's split.csv is missing or damaged", where=run) from error
-
-
-def choose_part(
-    kept: Dataset, parts: dict[str, str], part: str | None, run: Path
-) -> tuple[NDArray[np.int64], str]:
-    """Row numbers of one part, and its name; `part` None: what was held out, or all where the table is not the run's.
-
-    Raises:
-        DataError: no such part, or it is empty.
-    """
-    known = any(row.id in parts for row in kept)
-    if part is None:
-        present = {parts.get(row.id) for row in kept}
-        part = "all" if not known else "test" if "test" in present else "validation"
-    if part not in PARTS:
-        raise DataError(f"there is no part {part!r}", hint=f"Parts: {', '.join(PARTS)}")
-    chosen = [i for i, row in enumerate(kept) if part == "all" or parts.get(row.id) == part]
-    if not chosen:
-        raise DataError(f"none of its images is in the {part} part of the run {run}", where=kept.root)
-    return np.array(chosen, np.int64), part
-
-
-def _predictions(result: Evaluation) -> str:
-    out = io.StringIO()
-    columns = ["id", "patient", "source", "finding", "covid"]
-    if isinstance(result.figures, MaskFigures):
-        extra = result.figures.values
-    else:
-        extra = {"probability": result.probability.astype(float)}
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*columns, *extra])
-    for place, row in enumerate(result.rows):
-        covid = "" if row.covid is None else int(row.covid)
-        head = [row.id, row.patient, row.source, row.finding, covid]
-        writer.writerow(head + [f"{values[place]:.6f}" for values in extra.values()])
-    return out.getvalue()
-
-
-def load_metrics(run: str | Path) -> dict[str, Any]:
-    """`metrics.json` of a run; raises ModelError where it was not evaluated."""
-    try:
-        found: dict[str, Any] = json.loads((Path(run) / "metrics.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError("was not evaluated yet", where=run, hint="Run lungsight evaluate on it") from error
-    return found

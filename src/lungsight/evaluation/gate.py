@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ModelError
-from lungsight.evaluation.evaluate import choose_part, read_split
-from lungsight.files import write_json
-from lungsight.metrics import Interval, wilson
+from lungsight.evaluation.cohort import patients
+from lungsight.evaluation.runs import choose_part, read_split
+from lungsight.files import write_bytes
+from lungsight.metrics import Interval, fraction_interval, wilson
 from lungsight.phantom import negatives
+from lungsight.records import Record, to_json
 from lungsight.training import augment, load_run, predict, prepare
 from lungsight.training.gate_images import HELD_OUT, phantom
 
 PASS, PASS_AUGMENTED = 0.995, 0.99
-"""Share of the validation part's X-rays that must pass, as they are and augmented (harder than files are)."""
+"""Fraction of the validation part's X-rays that must pass, as they are and augmented (harder than files are)."""
 HIGHEST = 0.5
 """A higher threshold is never taken: above it 'frontal' is likelier than all the rest together."""
 DRAWN = 400
@@ -30,16 +30,15 @@ Probabilities = NDArray[np.float32]
 """(N,), of 'frontal'."""
 
 
-@dataclass(frozen=True)
-class GateFigures:
-    """What passes and what is refused, each share with Wilson's 95 % interval.
+class GateMetrics(Record, frozen=True):
+    """What passes and what is refused, each fraction with Wilson's 95 % interval, over patients where X-rays have one.
 
     Attributes:
         part: of the table.
         images: its X-rays.
         threshold: on the probability of 'frontal'; an image passes at or above it.
-        passed: share of frontal X-rays that pass: 'as they are', 'augmented', 'inverted', 'drawn', and by source.
-        refused: share of other pictures that are refused, by kind.
+        passed: fraction of frontal X-rays that pass: 'as they are', 'augmented', 'inverted', 'drawn', and by source.
+        refused: fraction of other pictures that are refused, by kind.
         failures: (id, reason) of images that could not be read.
     """
 
@@ -49,17 +48,8 @@ class GateFigures:
     passed: dict[str, Interval]
     refused: dict[str, Interval]
     failures: tuple[tuple[str, str], ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "task": "gate",
-            "part": self.part,
-            "images": self.images,
-            "threshold": self.threshold,
-            "passed": {name: share.to_dict() for name, share in self.passed.items()},
-            "refused": {name: share.to_dict() for name, share in self.refused.items()},
-        }
+    task: str = "gate"
+    recipe: str = ""
 
 
 def evaluate_gate(
@@ -70,7 +60,7 @@ def evaluate_gate(
     threshold: float | None = None,
     cache: Path | None = None,
     write: bool = True,
-) -> GateFigures:
+) -> GateMetrics:
     """Score a gate on X-rays and pictures that it did not learn from, and write `metrics.json` into its folder.
 
     Args:
@@ -103,29 +93,32 @@ def evaluate_gate(
             threshold = gate_threshold(frontal(xrays), frontal(augmented))
     xrays = examples.inputs[chosen]
     rng = np.random.default_rng((recipe.training.seed, HELD_OUT, 1))
-    passing = frontal(xrays) >= threshold
     rows = [kept.rows[i] for i in chosen]
-    patients = len({row.patient for row in rows}) if all(row.patient for row in rows) else None
-    passed = {"as they are": wilson(int(passing.sum()), len(rows), n_patients=patients)}
+    who = patients(rows)
+    passing = frontal(xrays) >= threshold
+    passed = {"as they are": fraction_interval(passing, patients=who)}
     for source in sorted({row.source for row in rows if row.source}):
         which = np.array([row.source == source for row in rows])
-        passed[f"source {source}"] = wilson(int(passing[which].sum()), int(which.sum()))
-    drawn = [phantom(rng, xrays.shape[1:]) for _ in range(DRAWN // 4)]
-    for name_of, pictures in (
-        ("augmented", _augmented(xrays, rng)),
-        ("inverted", 255 - xrays),
-        ("drawn", np.stack(drawn)),
-    ):
-        passed[name_of] = wilson(int((frontal(pictures) >= threshold).sum()), len(pictures))
+        passed[f"source {source}"] = fraction_interval(passing, patients=who, within=which)
+    for changed, images in (("augmented", _augmented(xrays, rng)), ("inverted", 255 - xrays)):
+        passed[changed] = fraction_interval(frontal(images) >= threshold, patients=who)
+    drawn = np.stack([phantom(rng, xrays.shape[1:]) for _ in range(DRAWN // 4)])
+    passed["drawn"] = wilson(int((frontal(drawn) >= threshold).sum()), len(drawn))
     refused = {}
     for kind in negatives.KINDS:
         order = rng.permutation(len(xrays))[:DRAWN]
-        pictures = np.stack([negatives.draw(kind, xrays[i], rng) for i in order])
-        refused[kind] = wilson(int((frontal(pictures) < threshold).sum()), len(pictures))
-    figures = GateFigures(name, len(rows), float(threshold), passed, refused, tuple(failures))
+        images = np.stack([negatives.draw(kind, xrays[i], rng) for i in order])
+        of_part = np.zeros(len(xrays), bool)
+        of_part[order] = True
+        refusing = np.zeros(len(xrays), bool)
+        refusing[order] = frontal(images) < threshold
+        refused[kind] = fraction_interval(refusing, patients=who, within=of_part)
+    metrics = GateMetrics(
+        name, len(rows), float(threshold), passed, refused, tuple(failures), recipe=recipe.name
+    )
     if write:
-        write_json(folder / "metrics.json", {"recipe": recipe.name, **figures.to_dict()})
-    return figures
+        write_bytes(folder / "metrics.json", to_json(metrics))
+    return metrics
 
 
 def gate_threshold(plain: Probabilities, augmented: Probabilities) -> float:

@@ -1,53 +1,22 @@
-"""Figures by source, finding, view, sex and age, each with its count and a word where it is too small."""
+"""Metrics by source, sub-source, finding, view, sex and age, each with its count."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.dataset.table import Row
-from lungsight.evaluation.compute import patients_of
-from lungsight.metrics import FEW_PATIENTS, Interval, accuracy, auroc, bootstrap, finite_mean
+from lungsight.evaluation.cohort import patients, truth_of
+from lungsight.evaluation.records import Subgroup
+from lungsight.metrics import FEW_PATIENTS, Interval, delong, fraction_interval, mean_interval
 
-REPLICATES = 500
 AGES = ((0, 18), (18, 40), (40, 60), (60, 80), (80, 200))
 UNKNOWN = "not given"
-
-
-@dataclass(frozen=True)
-class Subgroup:
-    """One group of images.
-
-    Attributes:
-        kind: 'source', 'finding', 'view', 'sex' or 'age'.
-        patients: None where the table does not say.
-        figures: 'dice' for masks; 'auroc' (NaN with one class only) and 'accuracy' for a score.
-        too_small: fewer than ten patients: the figures say nothing.
-    """
-
-    kind: str
-    name: str
-    images: int
-    covid: int
-    patients: int | None
-    figures: dict[str, Interval]
-    too_small: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "images": self.images,
-            "covid": self.covid,
-            "patients": self.patients,
-            "too_small": self.too_small,
-            "figures": {name: interval.to_dict() for name, interval in self.figures.items()},
-        }
+SHOWN = 12
+"""Groups of one kind that are shown: the largest. The rest are one group, 'others'."""
+OTHERS = "others"
 
 
 def age_band(row: Row) -> str:
@@ -64,6 +33,7 @@ def age_band(row: Row) -> str:
 
 KINDS: dict[str, Callable[[Row], str]] = {
     "source": lambda row: row.source or UNKNOWN,
+    "subsource": lambda row: row.subsource if row.subsource and row.subsource != row.source else UNKNOWN,
     "finding": lambda row: row.finding or UNKNOWN,
     "view": lambda row: row.view or UNKNOWN,
     "sex": lambda row: row.sex or UNKNOWN,
@@ -78,7 +48,7 @@ def subgroups(
     probability: NDArray[np.float64] | None = None,
     threshold: float = 0.5,
 ) -> list[Subgroup]:
-    """Figures of every group of `KINDS`; a kind of which the table says nothing, or one thing only, is left out.
+    """Metrics of every group of `KINDS`; a kind of which the table says nothing, or one thing only, is left out.
 
     Args:
         rows: the N images.
@@ -95,6 +65,9 @@ def subgroups(
         order = (
             sorted(groups) if kind == "age" else sorted(groups, key=lambda name: -int((names == name).sum()))
         )
+        if len(order) > SHOWN:
+            names = np.where(np.isin(names, order[SHOWN:]), OTHERS, names)
+            order = [*order[:SHOWN], OTHERS]
         if kind == "age":
             order.sort(key=lambda name: not name.startswith("under"))
         for name in [*order, *([UNKNOWN] if (names == UNKNOWN).any() else [])]:
@@ -107,31 +80,19 @@ def subgroups(
 def _subgroup(
     kind: str,
     name: str,
-    places: NDArray[np.intp],
+    at: NDArray[np.intp],
     rows: Sequence[Row],
     dice: NDArray[np.float64] | None,
     probability: NDArray[np.float64] | None,
     threshold: float,
 ) -> Subgroup:
-    chosen = [rows[place] for place in places]
-    patients = patients_of(chosen)
-    truth = np.array([bool(row.covid) for row in chosen])
-    figures: dict[str, Interval] = {}
+    chosen = [rows[index] for index in at]
+    who, truth = patients(chosen), truth_of(chosen)
+    metrics: dict[str, Interval] = {}
     if dice is not None:
-        figures["dice"] = bootstrap(finite_mean, dice[places], patients=patients, replicates=REPLICATES)
+        metrics["dice"] = mean_interval(dice[at], patients=who)
     if probability is not None:
-        score = probability[places]
-        figures["auroc"] = bootstrap(
-            auroc, score, truth, patients=patients, labels=truth, replicates=REPLICATES
-        )
-        figures["accuracy"] = bootstrap(
-            lambda values, known: accuracy(values, known, threshold),
-            score,
-            truth,
-            patients=patients,
-            labels=truth,
-            replicates=REPLICATES,
-        )
-    count = None if patients is None else len(set(patients))
-    small = (len(chosen) if count is None else count) < FEW_PATIENTS
-    return Subgroup(kind, name, len(chosen), int(truth.sum()), count, figures, small)
+        score = probability[at]
+        metrics["auroc"] = delong(score, truth, patients=who)
+        metrics["accuracy"] = fraction_interval((score >= threshold) == truth, patients=who)
+    return Subgroup(kind, name, len(chosen), int(truth.sum()), who.n, metrics, who.count < FEW_PATIENTS)

@@ -1,26 +1,20 @@
-"""Arrays in, figures out.
+"""Arrays in, metrics out.
 
 Masks are (H, W) or (N, H, W) bool; scores and labels are (N,). Predictions come first, the truth second.
 Importing this needs NumPy alone; scikit-learn and SciPy (the `train` extra) are imported by the functions
 that use them.
 """
 
-from lungsight.metrics.boundary import (
-    Boundary,
-    BoundaryFigures,
-    BoundarySummary,
-    boundary_figures,
-    finite_mean,
-)
+from lungsight.metrics.bootstrap import bootstrap, bootstrap_all
+from lungsight.metrics.boundary import Boundary, BoundaryMetrics, boundary_metrics, finite_mean
 from lungsight.metrics.calibration import (
     DecisionCurve,
     Reliability,
     apply_platt,
-    apply_temperature,
+    calibration_intervals,
     decision_curve,
     ece,
     fit_platt,
-    fit_temperature,
     logit,
     reliability,
     sigmoid,
@@ -34,7 +28,6 @@ from lungsight.metrics.classification import (
     auroc,
     brier,
     confusion,
-    log_loss,
     majority_accuracy,
     pr_curve,
     roc_curve,
@@ -42,68 +35,78 @@ from lungsight.metrics.classification import (
     specificity_at_sensitivity,
     threshold_at_sensitivity,
     threshold_at_specificity,
-    youden_threshold,
 )
-from lungsight.metrics.delong import compare_delong, delong
-from lungsight.metrics.intervals import (
-    FEW_PATIENTS,
-    Comparison,
-    Interval,
-    bootstrap,
-    bootstrap_all,
-    bootstrap_band,
-    compare_bootstrap,
+from lungsight.metrics.delong import compare_delong, delong, pair_count
+from lungsight.metrics.intervals import FEW_PATIENTS, Comparison, Interval, Note, Patients
+from lungsight.metrics.linear import (
+    auprc_interval,
+    compare_auprc,
+    compare_means,
+    fraction_interval,
+    mean_interval,
+    ratio_interval,
     wilson,
     wilson_bounds,
 )
-from lungsight.metrics.overlap import OVERLAP_FIGURES, Overlap, overlap_figures
+from lungsight.metrics.operating import (
+    roc_band,
+    sensitivity_at_specificity_interval,
+    specificity_at_sensitivity_interval,
+)
+from lungsight.metrics.overlap import OVERLAP_METRICS, Overlap, overlap_metrics
 
 __all__ = [
     "FEW_PATIENTS",
-    "OVERLAP_FIGURES",
+    "OVERLAP_METRICS",
     "Boundary",
-    "BoundaryFigures",
-    "BoundarySummary",
+    "BoundaryMetrics",
     "Comparison",
     "Confusion",
     "DecisionCurve",
     "Interval",
+    "Note",
     "Overlap",
+    "Patients",
     "PrCurve",
     "Reliability",
     "RocCurve",
     "accuracy",
     "apply_platt",
-    "apply_temperature",
     "auprc",
+    "auprc_interval",
     "auroc",
     "bootstrap",
     "bootstrap_all",
-    "bootstrap_band",
-    "boundary_figures",
+    "boundary_metrics",
     "brier",
-    "compare_bootstrap",
+    "calibration_intervals",
+    "compare_auprc",
     "compare_delong",
+    "compare_means",
     "confusion",
     "decision_curve",
     "delong",
     "ece",
     "finite_mean",
     "fit_platt",
-    "fit_temperature",
-    "log_loss",
+    "fraction_interval",
     "logit",
     "majority_accuracy",
-    "overlap_figures",
+    "mean_interval",
+    "overlap_metrics",
+    "pair_count",
     "pr_curve",
+    "ratio_interval",
     "reliability",
+    "roc_band",
     "roc_curve",
     "sensitivity_at_specificity",
+    "sensitivity_at_specificity_interval",
     "sigmoid",
     "specificity_at_sensitivity",
+    "specificity_at_sensitivity_interval",
     "threshold_at_sensitivity",
     "threshold_at_specificity",
     "wilson",
     "wilson_bounds",
-    "youden_threshold",
 ]

@@ -1,16 +1,16 @@
 """Distance between the outlines of predicted and true masks.
 
 Outlines are the pixels of a mask that touch its outside (4-neighbours, as MONAI takes them); distances run
-from pixel centre to pixel centre. MONAI gives the same figures (tests compare them); a k-d tree over the few
+from pixel centre to pixel centre. MONAI gives the same values (tests compare them); a k-d tree over the few
 outline pixels is many times quicker than its distance maps over the whole image.
 
 Empty masks: with both empty NSD is 1, as Dice, and there is no distance (NaN). With one empty NSD is 0 and
-the distance is infinite. `BoundarySummary` averages the finite distances and counts the others beside it.
+the distance is infinite: means are over the finite ones, and count the others beside it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,33 +23,15 @@ Spacing = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class BoundaryFigures:
+class BoundaryMetrics:
     """Outline agreement of one image."""
 
     nsd: float
-    """Normalised surface distance: share of both outlines within the tolerance of the other, [0, 1]."""
+    """Normalised surface distance: fraction of both outlines within the tolerance of the other, [0, 1]."""
     hd95: float
     """95th percentile of the distances to the other outline, the worse of the two directions, [0, inf]."""
     assd: float
     """Average symmetric surface distance over the pixels of both outlines, [0, inf]."""
-
-
-@dataclass(frozen=True, slots=True)
-class BoundarySummary:
-    """Means over images, and how many images the mean distances leave out."""
-
-    nsd: float
-    hd95: float
-    assd: float
-    images: int
-    one_empty: int
-    """Images with an infinite distance: one mask empty, the other not."""
-    both_empty: int
-    """Images without a distance: both masks empty."""
-
-    def to_dict(self) -> dict[str, float | int | None]:
-        """For JSON; a mean over no image is None."""
-        return {key: None if value != value else value for key, value in asdict(self).items()}
 
 
 class Boundary:
@@ -63,7 +45,7 @@ class Boundary:
 
     def __init__(self, tolerance: float = 2.0) -> None:
         self.tolerance = tolerance
-        self._images: list[BoundaryFigures] = []
+        self._images: list[BoundaryMetrics] = []
 
     def add(self, predicted: ArrayLike, truth: ArrayLike, spacing: Spacing = (1.0, 1.0)) -> None:
         """Measure one mask (H, W), or a batch (N, H, W), against its truth; both bool.
@@ -73,7 +55,7 @@ class Boundary:
             MissingExtraError: SciPy is not installed.
         """
         for first, second in zip(*_checks.masks(predicted, truth), strict=True):
-            self._images.append(boundary_figures(first, second, tolerance=self.tolerance, spacing=spacing))
+            self._images.append(boundary_metrics(first, second, tolerance=self.tolerance, spacing=spacing))
 
     def __len__(self) -> int:
         return len(self._images)
@@ -84,26 +66,14 @@ class Boundary:
         columns = np.array(rows, dtype=np.float64).reshape(-1, 3).T
         return dict(zip(("nsd", "hd95", "assd"), columns, strict=True))
 
-    def summary(self) -> BoundarySummary:
-        """Means over images; distances over the images that have a finite one."""
-        columns = self.per_image()
-        return BoundarySummary(
-            nsd=finite_mean(columns["nsd"]),
-            hd95=finite_mean(columns["hd95"]),
-            assd=finite_mean(columns["assd"]),
-            images=len(self),
-            one_empty=int(np.isinf(columns["hd95"]).sum()),
-            both_empty=int(np.isnan(columns["hd95"]).sum()),
-        )
 
-
-def boundary_figures(
+def boundary_metrics(
     predicted: NDArray[np.bool_],
     truth: NDArray[np.bool_],
     *,
     tolerance: float = 2.0,
     spacing: Spacing = (1.0, 1.0),
-) -> BoundaryFigures:
+) -> BoundaryMetrics:
     """NSD, HD95 and ASSD of one image.
 
     With A and B the outlines, d(a, B) the distance of a pixel to the nearest of B:
@@ -120,13 +90,13 @@ def boundary_figures(
     spatial = require("scipy.spatial", feature="boundary metrics", extra="train")
     first, second = (outline(mask) * np.asarray(spacing, dtype=np.float64) for mask in (predicted, truth))
     if not len(first) and not len(second):
-        return BoundaryFigures(nsd=1.0, hd95=float("nan"), assd=float("nan"))
+        return BoundaryMetrics(nsd=1.0, hd95=float("nan"), assd=float("nan"))
     if not len(first) or not len(second):
-        return BoundaryFigures(nsd=0.0, hd95=float("inf"), assd=float("inf"))
+        return BoundaryMetrics(nsd=0.0, hd95=float("inf"), assd=float("inf"))
     there = spatial.KDTree(second).query(first)[0]
     back = spatial.KDTree(first).query(second)[0]
     both = np.concatenate((there, back))
-    return BoundaryFigures(
+    return BoundaryMetrics(
         nsd=float(np.mean(both <= tolerance)),
         hd95=float(max(np.percentile(there, 95), np.percentile(back, 95))),
         assd=float(both.mean()),

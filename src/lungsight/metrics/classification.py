@@ -1,10 +1,10 @@
 """How well a score tells two classes apart, and what it does at a threshold.
 
 An image is called positive where score >= threshold. Every function takes (predicted, truth): scores (N,) and
-labels (N,), bool or 0 and 1, True for the finding. A figure that one class alone cannot give is NaN.
+labels (N,), bool or 0 and 1, True for the finding. A metric that one class alone cannot give is NaN.
 
 Metrics Reloaded (Maier-Hein et al., Nature Methods 2024) asks for AUROC with AUPRC beside it where one class
-is rare, for figures at a threshold chosen beforehand, and for a measure of calibration (`calibration`).
+is rare, for metrics at a threshold chosen beforehand, and for a measure of calibration (`calibration`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lungsight.errors import require
 from lungsight.metrics import _checks
+from lungsight.records import Record
 
 Floats = NDArray[np.float64]
 NAN = float("nan")
@@ -60,8 +61,7 @@ class PrCurve:
         return np.asarray(best[np.maximum(index, 0)])
 
 
-@dataclass(frozen=True, slots=True)
-class Confusion:
+class Confusion(Record, frozen=True):
     """Counts at one threshold. A rate of nothing (0 / 0) is NaN."""
 
     tp: int
@@ -94,22 +94,13 @@ class Confusion:
         """(TP + TN) / all."""
         return _rate(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
-    @property
-    def balanced_accuracy(self) -> float:
-        """(sensitivity + specificity) / 2."""
-        return (self.sensitivity + self.specificity) / 2
-
-    def to_dict(self) -> dict[str, int]:
-        """The four counts."""
-        return {"tp": self.tp, "fp": self.fp, "fn": self.fn, "tn": self.tn}
-
 
 def _rate(part: int, whole: int) -> float:
     return part / whole if whole else NAN
 
 
 def placements(values: Floats, others: Floats) -> Floats:
-    """(N,) share of `others` below each of `values`, ties counted half: what AUROC is made of."""
+    """(N,) fraction of `others` below each of `values`, ties counted half: what AUROC is made of."""
     ordered = np.sort(others)
     return (ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")) / (2 * others.size)
 
@@ -166,14 +157,14 @@ def confusion(predicted: ArrayLike, truth: ArrayLike, threshold: float) -> Confu
 
 
 def accuracy(predicted: ArrayLike, truth: ArrayLike, threshold: float) -> float:
-    """Share of images called rightly, in [0, 1]; read it against `majority_accuracy`."""
+    """Fraction of images called rightly, in [0, 1]; read it against `majority_accuracy`."""
     return confusion(predicted, truth, threshold).accuracy
 
 
 def majority_accuracy(truth: ArrayLike) -> float:
-    """What always answering the commoner class scores, in [0.5, 1]."""
-    share = float(_checks.labels(truth).mean())
-    return max(share, 1 - share)
+    """What always answering the majority class scores, in [0.5, 1]."""
+    fraction = float(_checks.labels(truth).mean())
+    return max(fraction, 1 - fraction)
 
 
 def threshold_at_specificity(predicted: ArrayLike, truth: ArrayLike, specificity: float) -> float:
@@ -193,19 +184,6 @@ def threshold_at_sensitivity(predicted: ArrayLike, truth: ArrayLike, sensitivity
     return float(curve.thresholds[reached[0]]) if reached.size else NAN
 
 
-def youden_threshold(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """The threshold with the largest sensitivity + specificity - 1 (Youden 1950), the highest such one.
-
-    Choose it on data other than those it is judged on. inf where no threshold beats calling nothing positive.
-    """
-    curve = roc_curve(predicted, truth)
-    gain = curve.true_positive_rate - curve.false_positive_rate
-    if np.isnan(gain).any():
-        return NAN
-    # Gains that are equal may differ in their last digit.
-    return float(curve.thresholds[np.flatnonzero(gain >= gain.max() - 1e-12)[0]])
-
-
 def sensitivity_at_specificity(predicted: ArrayLike, truth: ArrayLike, specificity: float) -> float:
     """The highest sensitivity of an operating point with at least this specificity, in [0, 1]."""
     threshold = threshold_at_specificity(predicted, truth, specificity)
@@ -222,17 +200,6 @@ def brier(predicted: ArrayLike, truth: ArrayLike) -> float:
     """Mean of (probability - label)^2, in [0, 1], less is better (Brier 1950). Probabilities in [0, 1]."""
     values, known = _checks.probabilities(predicted, truth)
     return float(np.mean((values - known) ** 2))
-
-
-def log_loss(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """Mean of -log of the probability given to what was true, in nats, [0, inf), less is better.
-
-    Probabilities are kept 2.2e-16 off 0 and 1, so that one sure mistake costs 36 nats, not infinity.
-    """
-    values, known = _checks.probabilities(predicted, truth)
-    eps = np.finfo(np.float64).eps
-    right = np.clip(np.where(known, values, 1 - values), eps, 1 - eps)
-    return float(-np.log(right).mean())
 
 
 def _sklearn() -> ModuleType:

@@ -1,4 +1,4 @@
-"""Overlap of predicted and true masks: counts of pixels, and the figures made of them.
+"""Overlap of predicted and true masks: counts of pixels, and the metrics made of them.
 
 Dice is what most papers report; Metrics Reloaded (Maier-Hein et al., Nature Methods 2024,
 doi:10.1038/s41592-023-02151-z) asks for it, or IoU, together with a boundary metric (`boundary`).
@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lungsight.metrics import _checks
 
-OVERLAP_FIGURES = ("dice", "iou", "sensitivity", "precision", "accuracy")
+OVERLAP_METRICS = ("dice", "iou", "sensitivity", "precision", "accuracy")
 
 
-def overlap_figures(counts: ArrayLike) -> dict[str, NDArray[np.float64]]:
+def overlap_metrics(counts: ArrayLike) -> dict[str, NDArray[np.float64]]:
     """Dice, IoU, sensitivity, precision and accuracy from counts of pixels.
 
     With TP, FP, FN, TN: Dice = 2 TP / (2 TP + FP + FN), IoU = TP / (TP + FP + FN),
@@ -27,7 +27,7 @@ def overlap_figures(counts: ArrayLike) -> dict[str, NDArray[np.float64]]:
         counts: (..., 4) of TP, FP, FN, TN.
 
     Returns:
-        name -> (...) in [0, 1], named as `OVERLAP_FIGURES`.
+        name -> (...) in [0, 1], named as `OVERLAP_METRICS`.
     """
     tp, fp, fn, tn = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
     both_empty = (tp + fp + fn) == 0
@@ -87,9 +87,9 @@ class Overlap:
         return sum(map(len, self._counts))
 
     def per_image(self) -> dict[str, NDArray[np.float64]]:
-        """name -> (N,): every figure of every image. Their mean weighs each image alike."""
-        return overlap_figures(self.counts)
+        """name -> (N,): every metric of every image. Their mean weighs each image alike."""
+        return overlap_metrics(self.counts)
 
     def pooled(self) -> dict[str, NDArray[np.float64]]:
-        """name -> (): every figure over the pixels of all images. Large lungs and images weigh more."""
-        return overlap_figures(self.counts.sum(axis=0))
+        """name -> (): every metric over the pixels of all images. Large lungs and images weigh more."""
+        return overlap_metrics(self.counts.sum(axis=0))

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.config import DataSettings, load_recipe
-from lungsight.dataset import Dataset, Description
+from lungsight.dataset import Dataset, Description, Row
 from lungsight.dataset.split import Split
-from lungsight.evaluation import DiagnosisFigures, Evaluation, MaskFigures
+from lungsight.evaluation import Evaluation
 from lungsight.paper.budget import Plan
 from lungsight.paper.layers import architecture
 from lungsight.preprocess import Edges
@@ -91,12 +91,12 @@ def _differed(run: Run, *more: str) -> str:
 def _lungs_rows(
     name: str, split: Split, finished: Finished, paper: Sequence[float | None]
 ) -> list[ComparisonRow]:
-    run, figures = finished.run, finished.evaluation.figures
-    if not isinstance(figures, MaskFigures):
+    run, metrics = finished.run, finished.evaluation.masks
+    if metrics is None:
         raise TypeError(f"{name} is no lung run")
     part, differed, last = TITLES[name], _differed(run), run.history[-1]
     train, validation, epochs, train_accuracy, accuracy, iou, dice = paper
-    at = f"threshold {figures.threshold:g}"
+    at = f"threshold {metrics.threshold:g}"
     return [
         ComparisonRow(part, "Training images", train, len(split.train)),
         ComparisonRow(part, "Validation images (COVID-19 only)", validation, len(split.validation)),
@@ -111,13 +111,13 @@ def _lungs_rows(
             part,
             f"Validation accuracy (pixels, {at})",
             None,
-            Measure.of(figures.pooled["accuracy"]),
+            Measure.of(metrics.pooled["accuracy"]),
             differed,
         ),
         *(
             ComparisonRow(part, f"{word}, {how}, {at}", value, Measure.of(where[key]), differed)
             for word, key, value in (("IoU", "iou", iou), ("Dice", "dice", dice))
-            for how, where in (("mean of images", figures.per_image), ("pooled pixels", figures.pooled))
+            for how, where in (("mean of images", metrics.per_image), ("pooled pixels", metrics.pooled))
         ),
     ]
 
@@ -125,8 +125,8 @@ def _lungs_rows(
 def _diagnosis_rows(
     name: str, split: Split, finished: Finished, paper: Sequence[float | None]
 ) -> list[ComparisonRow]:
-    run, figures = finished.run, finished.evaluation.figures
-    if not isinstance(figures, DiagnosisFigures):
+    run, metrics = finished.run, finished.evaluation.score
+    if metrics is None:
         raise TypeError(f"{name} is no diagnosis run")
     part, differed = TITLES[name], _differed(run)
     train, validation, epochs, train_accuracy, accuracy, auc = paper
@@ -138,16 +138,16 @@ def _diagnosis_rows(
             part, "Training accuracy (last epoch)", train_accuracy, run.history[-1]["accuracy"], differed
         ),
         ComparisonRow(
-            part, "Validation accuracy", accuracy, Measure.of(figures.figures["accuracy"]), differed
+            part, "Validation accuracy", accuracy, Measure.of(metrics.metrics["accuracy"]), differed
         ),
         ComparisonRow(
             part,
             "Accuracy of always answering 'not COVID-19'",
             0.9312 if accuracy else None,
-            figures.majority_accuracy,
+            metrics.majority_accuracy,
             "the paper does not print it: 1,787 of 1,919" if accuracy else "",
         ),
-        ComparisonRow(part, "AUC", auc, Measure.of(figures.figures["auroc"]), differed),
+        ComparisonRow(part, "AUC", auc, Measure.of(metrics.metrics["auroc"]), differed),
     ]
 
 
@@ -219,36 +219,28 @@ def cnn(plan: Plan) -> Architecture:
 
 def mask_examples(evaluation: Evaluation, count: int = 6) -> list[MaskExample]:
     """Figure 4: images and their true masks, spread over the part."""
-    if evaluation.truth is None:
+    found = evaluation.predictions
+    if found.truth is None or found.inputs is None:
         return []
-    places = np.unique(np.linspace(0, len(evaluation.rows) - 1, count).astype(int))
-    return [
-        MaskExample(evaluation.inputs[i], evaluation.truth[i], caption=_caption(evaluation, i))
-        for i in places
-    ]
+    chosen = np.unique(np.linspace(0, len(found.rows) - 1, count).astype(int))
+    return [MaskExample(found.inputs[i], found.truth[i], caption=_caption(found.rows[i])) for i in chosen]
 
 
 def predictions(evaluation: Evaluation, count: int = 8) -> list[MaskExample]:
     """Figure 5: from the worst Dice to the best, evenly by rank."""
-    if evaluation.truth is None or not isinstance(evaluation.figures, MaskFigures):
+    found, values = evaluation.predictions, evaluation.mask_values
+    if found.truth is None or found.inputs is None or found.maps is None or values is None:
         return []
-    dice = evaluation.figures.values["dice"]
+    dice = values.values["dice"]
     order = np.argsort(dice)
-    places = order[np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
     return [
-        MaskExample(
-            evaluation.inputs[i],
-            evaluation.truth[i],
-            evaluation.probability[i],
-            float(dice[i]),
-            _caption(evaluation, i),
-        )
-        for i in places
+        MaskExample(found.inputs[i], found.truth[i], found.maps[i], float(dice[i]), _caption(found.rows[i]))
+        for i in chosen
     ]
 
 
-def _caption(evaluation: Evaluation, place: int) -> str:
-    row = evaluation.rows[place]
+def _caption(row: Row) -> str:
     return f"{row.id} {row.finding}".strip()
 
 
@@ -302,7 +294,7 @@ def _run(finished: Finished, train: int) -> RunContent:
         TITLES[recipe.name],
         "lungs" if recipe.task == "lungs" else "covid",
         train,
-        len(finished.evaluation.rows),
+        finished.evaluation.record.images,
         history,
         recipe.network.width,
         len(run.history),
@@ -313,55 +305,55 @@ def _run(finished: Finished, train: int) -> RunContent:
 
 
 def _training_images(run: Run) -> int:
-    from lungsight.evaluation.evaluate import read_split
+    from lungsight.evaluation.runs import read_split
 
     return sum(part == "train" for part in read_split(run.folder).values())
 
 
 def segmentation(finished: Finished) -> SegmentationResult:
     """A lung run for the report."""
-    figures = finished.evaluation.figures
-    if not isinstance(figures, MaskFigures):
+    metrics = finished.evaluation.masks
+    if metrics is None:
         raise TypeError("this is no lung run")
     scores = [
         MaskScores(*(Measure.of(where[name]) for name in ("accuracy", "iou", "dice")))
-        for where in (figures.per_image, figures.pooled)
+        for where in (metrics.per_image, metrics.pooled)
     ]
     run = _run(finished, _training_images(finished.run))
-    return SegmentationResult(run, len(finished.evaluation.rows), figures.threshold, *scores)
+    return SegmentationResult(run, finished.evaluation.record.images, metrics.threshold, *scores)
 
 
 def diagnosis(finished: Finished) -> DiagnosisResult:
     """A diagnosis run for the report."""
-    figures = finished.evaluation.figures
-    if not isinstance(figures, DiagnosisFigures):
+    metrics, curves = finished.evaluation.score, finished.evaluation.curves
+    if metrics is None or curves is None:
         raise TypeError("this is no diagnosis run")
-    roc, (low, high) = figures.roc, figures.band
-    counts = figures.confusion
+    roc, (low, high) = curves.roc, curves.band
+    counts = metrics.confusion
     return DiagnosisResult(
         _run(finished, _training_images(finished.run)),
-        len(finished.evaluation.rows),
-        Measure.of(figures.figures["accuracy"]),
-        figures.majority_accuracy,
-        Measure.of(figures.figures["auroc"]),
-        Curve(roc.false_positive_rate, roc.true_positive_rate, low, high, figures.grid),
+        finished.evaluation.record.images,
+        Measure.of(metrics.metrics["accuracy"]),
+        metrics.majority_accuracy,
+        Measure.of(metrics.metrics["auroc"]),
+        Curve(roc.false_positive_rate, roc.true_positive_rate, low, high, curves.grid),
         (counts.tn, counts.fp, counts.fn, counts.tp),
-        figures.threshold,
+        metrics.threshold,
     )
 
 
 def honest(name: str, evaluation: Evaluation) -> HonestRow:
     """Pooled against same-source AUROC of a diagnosis run."""
-    figures = evaluation.figures
-    if not isinstance(figures, DiagnosisFigures):
+    metrics = evaluation.score
+    if metrics is None:
         raise TypeError(f"{name} is no diagnosis run")
-    same = figures.same_source
+    same = metrics.sources.same_source
     return HonestRow(
         TITLES[name],
-        Measure.of(figures.figures["auroc"]),
-        Measure.of(same) if same else None,
-        figures.same_source_images if same else None,
-        same.note if same else "no source has both classes",
+        Measure.of(metrics.metrics["auroc"]),
+        Measure.of(same.auroc) if same else None,
+        same.images if same else None,
+        same.auroc.note if same else "no source has both classes",
     )
 
 

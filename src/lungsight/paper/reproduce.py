@@ -19,6 +19,7 @@ from lungsight.files import write_json
 from lungsight.paper import fill
 from lungsight.paper.budget import Plan, Sizes, make_plan
 from lungsight.paper.report import write_reproduction
+from lungsight.records import plain
 from lungsight.report.content import Budget, Reproduction
 from lungsight.training import Run, make_split, prepare, train
 from lungsight.training.callbacks import Listener
@@ -125,7 +126,7 @@ def reproduce(
     )
     path = write_reproduction(folder / "report.html", content)
     write_json(
-        folder / "metrics.json", {name: finished.evaluation.to_dict() for name, finished in done.items()}
+        folder / "metrics.json", {name: plain(finished.evaluation.record) for name, finished in done.items()}
     )
     write_json(folder / "provenance.json", content.provenance)
     shutil.rmtree(cache, ignore_errors=True)
@@ -172,11 +173,15 @@ def _run(
 
 
 def _summary(evaluation: Evaluation) -> str:
-    found = evaluation.to_dict()
-    if evaluation.recipe.task == "lungs":
-        per_image, pooled = (found[how]["dice"]["value"] for how in ("per_image", "pooled"))
+    if evaluation.masks is not None:
+        per_image, pooled = (
+            one["dice"].value for one in (evaluation.masks.per_image, evaluation.masks.pooled)
+        )
         return f"Dice {per_image:.4f} per image, {pooled:.4f} pooled"
-    return f"AUC {found['auroc']['value']:.4f}, accuracy {found['accuracy']['value']:.4f}"
+    if evaluation.score is None:
+        return ""
+    found = evaluation.score.metrics
+    return f"AUC {found['auroc'].value:.4f}, accuracy {found['accuracy'].value:.4f}"
 
 
 def machine() -> str:

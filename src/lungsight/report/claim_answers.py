@@ -10,13 +10,14 @@ from typing import Any
 
 from lungsight.config import Recipe, load_recipe
 from lungsight.dataset.table import Dataset
-from lungsight.evaluation.assess import Assessment
+from lungsight.evaluation import Evaluation
+from lungsight.metrics import Interval
 from lungsight.report.claim import CLAIM, TRIPOD, Item, checklist
 from lungsight.wording import say
 
 
 def fill_in(
-    assessment: Assessment,
+    evaluation: Evaluation,
     dataset: Dataset,
     provenance: Mapping[str, Any],
     *,
@@ -32,7 +33,7 @@ def fill_in(
         audited: the report has the shortcut audit's figures.
     """
     recipe = load_recipe(run / "config.toml") if run else None
-    answers = {**_data(assessment, dataset), **_statistics(assessment, provenance)}
+    answers = {**_data(evaluation, dataset), **_statistics(evaluation, provenance)}
     if recipe is not None and run is not None:
         answers |= _model(recipe, run)
     if external:
@@ -62,8 +63,8 @@ _TRIPOD = {
 }  # fmt: skip
 
 
-def _data(assessment: Assessment, dataset: Dataset) -> dict[str, str]:
-    rows = assessment.predicted.rows
+def _data(evaluation: Evaluation, dataset: Dataset) -> dict[str, str]:
+    rows = evaluation.predictions.rows
     sources = Counter(row.source or "not given" for row in rows)
     reasons = Counter(say(item.code) for item in dataset.excluded)
     ages = sorted(row.age for row in rows if row.age is not None)
@@ -83,54 +84,62 @@ def _data(assessment: Assessment, dataset: Dataset) -> dict[str, str]:
         "sources": f"{dataset.root.name} ({dataset.layout}): "
         + ", ".join(f"{name} {count}" for name, count in sources.most_common(8)),
         "exclusion": f"by the table's rules: {excluded}" if excluded else "none by the table's rules",
-        "missing": f"{len(assessment.predicted.failures)} images without a prediction or unreadable, left out "
+        "missing": f"{len(evaluation.predictions.failures)} images without a prediction or unreadable, left out "
         "and listed; nothing is imputed",
         "reference": "as the table has it: column `finding` or `covid`, masks by its annotators (in part: who and "
         "how is for the authors)",
         "predictors": "the pixels of one frontal chest X-ray; no clinical data",
         "numbers": f"{len(rows)} images, {positive} with COVID-19, {len(patients) or 'unknown number of'} patients",
         "flow": f"{len(dataset) + len(dataset.excluded)} images listed, {len(dataset.excluded)} excluded, "
-        f"{len(rows)} evaluated ({assessment.predicted.part})",
+        f"{len(rows)} evaluated ({evaluation.predictions.part})",
         "characteristics": "; ".join(characteristics),
     }
 
 
-def _statistics(assessment: Assessment, provenance: Mapping[str, Any]) -> dict[str, str]:
-    scored, masked = assessment.diagnosis, assessment.masks
+def _statistics(evaluation: Evaluation, provenance: Mapping[str, Any]) -> dict[str, str]:
+    scored, masked = evaluation.score, evaluation.masks
     metrics, results = [], []
+    same = scored.sources.same_source if scored else None
     if masked:
         metrics.append("Dice, IoU, sensitivity, precision, NSD, HD95, ASSD, per image and pooled")
-        results.append(f"Dice {masked.per_image['dice']}, NSD {masked.per_image['nsd']}")
+        results.append(f"Dice {_said(masked.per_image['dice'])}, NSD {_said(masked.per_image['nsd'])}")
     if scored:
         metrics.append(
-            "AUROC, AUPRC, sensitivity and specificity at a threshold and at 95 % of the other, Brier score, ECE, "
-            "calibration and decision curves"
+            "AUROC, AUPRC, sensitivity, specificity and predictive values at a threshold, sensitivity and specificity "
+            "at 95 % of the other, Brier score, calibration slope and intercept, calibration and decision curves"
         )
         results.append(
-            f"AUROC {scored.figures['auroc']}, same source {scored.same_source or 'not measurable'}"
+            f"AUROC {_said(scored.metrics['auroc'])}, same source {_said(same.auroc) if same else 'not measurable'}"
         )
-    kinds = sorted({group.kind for group in assessment.subgroups})
+    kinds = sorted({group.kind for group in evaluation.record.subgroups})
     libraries = provenance.get("libraries", {})
     software = ", ".join(f"{name} {version}" for name, version in libraries.items())
     majority = f"{scored.majority_accuracy:.3f}" if scored else ""
-    external = assessment.predicted.part == "all"
+    external = evaluation.predictions.part == "all"
     return {
         "metrics": "; ".join(metrics) + "; chosen after Metrics Reloaded (Maier-Hein et al. 2024)",
-        "uncertainty": "95 % intervals by bootstrap over patients; AUROC by DeLong too"
-        + ("; paired tests on the same patients" if assessment.comparison else ""),
+        "uncertainty": "95 % intervals over patients; AUROC by DeLong on the logit scale, the others as "
+        "metrics.json names them"
+        + ("; paired tests on the same patients" if evaluation.record.comparison else ""),
         "results": "; ".join(results),
         "failures": "the worst cases are in the report as pictures",
         "fairness": f"figures by {', '.join(kinds)}, with counts and warnings" if kinds else "",
-        "clusters": "AUROC within one source beside the pooled one" if scored and scored.same_source else "",
+        "clusters": "AUROC within one source beside the pooled one" if same else "",
         "imbalance": f"accuracy is given beside the majority class's ({majority}); AUPRC beside AUROC"
         if scored
         else "",
         "output": f"probability of COVID-19, cut at {scored.threshold:g}" if scored else "lung mask",
-        "internal": "" if external else f"the {assessment.predicted.part} images of the run's own table",
+        "internal": "" if external else f"the {evaluation.predictions.part} images of the run's own table",
         "software": f"lungsight {provenance.get('lungsight', '')}, Python {provenance.get('python', '')}, {software}",
         "code": f"lungsight, commit {provenance.get('commit') or 'unknown'}; Apache-2.0 (in part: the data's "
         "availability is for the authors)",
     }
+
+
+def _said(interval: Interval) -> str:
+    """With what must be read beside it."""
+    notes = "" if interval.too_few else interval.note
+    return f"{interval} [{notes}]" if notes else str(interval)
 
 
 def _model(recipe: Recipe, run: Path) -> dict[str, str]:

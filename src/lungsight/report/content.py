@@ -22,6 +22,8 @@ class Measure:
     value: float
     low: float | None = None
     high: float | None = None
+    note: str = ""
+    """What must be read beside it, in words."""
 
     @classmethod
     def of(cls, interval: Interval) -> Measure:
@@ -30,6 +32,7 @@ class Measure:
             interval.value,
             None if math.isnan(interval.low) else interval.low,
             None if math.isnan(interval.high) else interval.high,
+            interval.note,
         )
 
     @property

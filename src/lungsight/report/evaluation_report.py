@@ -13,9 +13,9 @@ import numpy as np
 from lungsight.audit.records import Found
 from lungsight.dataset.table import Row
 from lungsight.errors import LungsightError
-from lungsight.evaluation.assess import Assessment
-from lungsight.evaluation.compute import DiagnosisFigures, MaskFigures
-from lungsight.evaluation.subgroups import Subgroup
+from lungsight.evaluation import Evaluation
+from lungsight.evaluation.compute import ScoreCurves
+from lungsight.evaluation.records import GroupAuroc, MaskMetrics, ScoreMetrics, Subgroup
 from lungsight.files import write_json, write_text
 from lungsight.metrics import Interval
 from lungsight.preprocess import resize_image, to_uint8
@@ -34,7 +34,9 @@ WORDS = {
     "nsd": "NSD (outline within tolerance)", "hd95": "HD95 (pixels)", "assd": "ASSD (pixels)", "auroc": "AUROC",
     "auprc": "AUPRC", "specificity": "specificity", "brier": "Brier score", "ece": "calibration error (ECE)",
     "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
-    "specificity_at_95_sensitivity": "specificity at 95 % sensitivity",
+    "specificity_at_95_sensitivity": "specificity at 95 % sensitivity", "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration in the large", "negative_predictive_value": "negative predictive value",
+    "same_source_auroc": "AUROC within one source",
 }  # fmt: skip
 NOT_MEASURED = "not measured: `lungsight audit` does"
 
@@ -48,7 +50,7 @@ class Evaluated:
         external: AUROC on a second data set, and its name.
     """
 
-    assessment: Assessment
+    evaluation: Evaluation
     checklist: list[Item]
     provenance: Mapping[str, Any]
     data: str
@@ -66,13 +68,10 @@ def write_evaluation(out: str | Path, evaluated: Evaluated) -> Path:
         OutputError: a file cannot be written.
     """
     folder = Path(out)
-    result = evaluated.assessment
+    result = evaluated.evaluation
     first = first_table(evaluated)
     origin = ", ".join(f"{key} {evaluated.provenance.get(key)}" for key in ("lungsight", "commit", "command"))
-    write_json(
-        folder / "metrics.json", result.to_dict() | {"first_table": _first_dict(first), "evaluated": origin}
-    )
-    write_text(folder / "predictions.csv", result.predictions_csv())
+    result.write(folder, {"first_table": _first_dict(first), "evaluated": origin})
     tables = _tables(evaluated)
     for name, table in tables.items():
         write_text(folder / "tables" / f"{name}.csv", table.to_csv())
@@ -82,36 +81,38 @@ def write_evaluation(out: str | Path, evaluated: Evaluated) -> Path:
 
 
 def first_table(evaluated: Evaluated) -> list[tuple[str, Interval | None, str]]:
-    """(what, AUROC or None, remark): the figure that is usually published, and the four that say what it is worth."""
-    figures_ = evaluated.assessment.diagnosis
-    if figures_ is None:
+    """(what, AUROC or None, remark): what is usually published, and what says how much of it is about lungs."""
+    score = evaluated.evaluation.score
+    if score is None:
         return []
     probes = {str(probe.key): probe for probe in evaluated.audit.retraining} if evaluated.audit else {}
 
     def of_probe(key: str) -> Interval | None:
         return probes[key].pooled.auroc if key in probes else None
 
+    def of_group(group: GroupAuroc | None, name: str) -> tuple[Interval | None, str]:
+        if group is None:
+            return None, f"no {name} has both classes, so it cannot be measured"
+        return group.auroc, f"{group.pairs:,} pairs of {group.images:,} images, {group.groups} {name}s"
+
     trained = "a network trained on this alone; near the pooled AUROC, it is not about lungs"
-    same = figures_.same_source
-    return [
-        ("Pooled", figures_.figures["auroc"], "what most papers report"),
-        (
-            "Same source",
-            same,
-            f"{figures_.same_source_images} images; where the source is no help"
-            if same
-            else "no source has both classes, so it cannot be measured",
-        ),
+    sources = score.sources
+    rows: list[tuple[str, Interval | None, str]] = [
+        ("Pooled", sources.pooled, "what most papers report"),
+        ("Same source", *of_group(sources.same_source, "source")),
+        ("Same sub-source", *of_group(sources.same_subsource, "sub-source")),
         ("Border only", of_probe("border"), trained if "border" in probes else NOT_MEASURED),
         ("Lungs blacked out", of_probe("lungs_black"), trained if "lungs_black" in probes else NOT_MEASURED),
-        (
-            "External",
-            evaluated.external[1] if evaluated.external else None,
-            evaluated.external[0]
-            if evaluated.external
-            else "not measured: give a second data set with `--external`",
-        ),
     ]
+    for one in sources.no_pixels:
+        within, remark = of_group(one.same_source, "source")
+        rows.append((f"No pixels: {say(one.model)}", one.pooled, f"known of {one.images:,} images"))
+        rows.append((f"No pixels, same source: {say(one.model)}", within, remark))
+    if evaluated.external is None:
+        rows.append(("External", None, "not measured: give a second data set with `--external`"))
+    else:
+        rows.append(("External", evaluated.external[1], evaluated.external[0]))
+    return rows
 
 
 def _first_dict(rows: list[tuple[str, Interval | None, str]]) -> list[dict[str, Any]]:
@@ -122,7 +123,7 @@ def _first_dict(rows: list[tuple[str, Interval | None, str]]) -> list[dict[str, 
 
 
 def _tables(evaluated: Evaluated) -> dict[str, Table]:
-    result = evaluated.assessment
+    result = evaluated.evaluation
     tables: dict[str, Table] = {}
     if rows := first_table(evaluated):
         tables["first"] = Table(
@@ -132,21 +133,33 @@ def _tables(evaluated: Evaluated) -> dict[str, Table]:
             digits=3,
             notes="0.5 is chance.",
         )
-    if result.diagnosis is not None:
-        tables["score"] = _score_table(result.diagnosis)
+    if result.score is not None:
+        tables["score"] = _score_table(result.score)
+        sources = result.score.sources
+        named = [(f"view {one.name}", one) for one in sources.by_view]
+        named += [(f"without {one.name}", one) for one in sources.without]
+        if named:
+            tables["sources"] = Table(
+                "AUROC within one source, by view and without one sub-source",
+                ("Images", "AUROC", "Number of images", "COVID-19"),
+                [(what, Measure.of(one.auroc), one.images, one.covid) for what, one in named],
+                digits=3,
+                notes="Without a sub-source: the number is of the images that are left out.",
+            )
     if result.masks is not None:
         tables["masks"] = _mask_table(result.masks)
-    if result.subgroups:
-        tables["subgroups"] = _subgroup_table(result.subgroups)
-    if result.comparison is not None:
+    if result.record.subgroups:
+        tables["subgroups"] = _subgroup_table(result.record.subgroups)
+    comparison = result.record.comparison
+    if comparison is not None:
         tables["comparison"] = Table(
-            f"{result.comparison.first} less {result.comparison.second}, {result.comparison.images} images",
-            ("Figure", "Difference (95 % interval)", "p"),
+            f"{comparison.first} less {comparison.second}, {comparison.images} images",
+            ("Metric", "Difference (95 % interval)", "p"),
             [
                 (WORDS[name], Measure.of(test.difference), _p(test.p_value))
-                for name, test in result.comparison.tests.items()
+                for name, test in comparison.tests.items()
             ],
-            notes="AUROC: DeLong's paired test. The others: bootstrap over patients. Both models on the same images.",
+            notes="AUROC: DeLong's paired test. The others: t over patients. Both models on the same images.",
         )
     return tables
 
@@ -155,64 +168,63 @@ def _p(value: float) -> str:
     return "n/a" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _score_table(found: DiagnosisFigures) -> Table:
-    rows: list[tuple[Cell, ...]] = [
-        (WORDS[name], Measure.of(one), one.note) for name, one in found.figures.items()
-    ]
-    rows.insert(1, ("AUROC, interval by DeLong", Measure.of(found.auroc_delong), found.auroc_delong.note))
+def _score_table(found: ScoreMetrics) -> Table:
+    rows: list[tuple[Cell, ...]] = [(WORDS[name], Measure.of(one)) for name, one in found.metrics.items()]
     place = 1 + next(i for i, row in enumerate(rows) if row[0] == "accuracy")
-    rows.insert(place, ("accuracy of always saying the commoner class", found.majority_accuracy, ""))
-    return Table(f"The score, threshold {found.threshold:g}", ("Figure", "Value", "Remark"), rows, digits=3)
+    rows.insert(place, ("accuracy of always saying the majority class", found.majority_accuracy))
+    rows.append(("calibration error (ECE), biased on few images: no interval", found.ece))
+    if (uncertain := found.uncertain) is not None:
+        rows.append((f"called uncertain ({uncertain.covid} with COVID-19)", uncertain.images))
+    return Table(f"The score, threshold {found.threshold:g}", ("Metric", "Value"), rows, digits=3)
 
 
-def _mask_table(found: MaskFigures) -> Table:
+def _mask_table(found: MaskMetrics) -> Table:
     rows = [
         (WORDS[name], Measure.of(one), Measure.of(found.pooled[name]) if name in found.pooled else None)
         for name, one in found.per_image.items()
     ]
-    notes = "Distances in pixels of the masks compared"
-    if found.without_distance:
-        notes += f"; {found.without_distance} images with one empty mask have none and are left out of them"
     return Table(
         "Lung masks, with 95 % intervals over patients",
-        ("Figure", "Mean of images", "All pixels pooled"),
+        ("Metric", "Mean of images", "All pixels pooled"),
         rows,
         digits=3,
-        notes=notes + ".",
+        notes="Distances in pixels of the masks compared.",
     )
 
 
 def _subgroup_table(groups: tuple[Subgroup, ...]) -> Table:
-    names = list(dict.fromkeys(name for group in groups for name in group.figures))
+    names = list(dict.fromkeys(name for group in groups for name in group.metrics))
     rows: list[tuple[Cell, ...]] = []
     kinds: list[tuple[str, tuple[str, ...]]] = []
     for group in groups:
-        head = (group.kind, tuple(group.figures))
+        head = (group.kind, tuple(group.metrics))
         if head not in kinds:
             kinds.append(head)
             rows.append((f"{group.kind.capitalize()}",))
-        cells = [Measure.of(group.figures[name]) if name in group.figures else None for name in names]
-        remark = "too small to say anything" if group.too_small else ""
-        rows.append((group.name, group.images, group.covid, group.patients, *cells, remark))
-    header = ("Group", "Images", "COVID-19", "Patients", *(WORDS[name] for name in names), "Remark")
+        cells = [Measure.of(group.metrics[name]) if name in group.metrics else None for name in names]
+        rows.append((group.name, group.images, group.covid, group.patients, *cells))
+    header = ("Group", "Images", "COVID-19", "Patients", *(WORDS[name] for name in names))
     return Table("Subgroups", header, rows, digits=3, notes="A dash: one class only, or not known.")
 
 
 def _page(evaluated: Evaluated, tables: Mapping[str, Table]) -> Page:
-    result = evaluated.assessment
+    result = evaluated.evaluation
     page = Page(
-        f"Evaluation of {result.predicted.name}",
-        f"On {evaluated.data}: {len(result.predicted.rows):,} images ({result.predicted.part}).",
+        f"Evaluation of {result.record.model}",
+        f"On {evaluated.data}: {result.record.images:,} images ({result.record.part}).",
     )
     _first(page.section("The table that matters"), evaluated, tables)
-    if result.diagnosis is not None:
-        _score(page.section("The score"), result.diagnosis, tables["score"])
+    if result.score is not None and result.curves is not None:
+        block = page.section("The score")
+        _score(block, result.score, result.curves, tables["score"])
+        if "sources" in tables:
+            block.table(tables["sources"])
         _cases(page.section("Cases: the score"), result)
     if result.masks is not None:
-        _masks(page.section("Lung masks"), result.masks, tables["masks"])
-        _mask_cases(page.section("Cases: worst and median masks"), result, result.masks)
-    if result.subgroups:
-        _subgroups(page.section("Subgroups"), result.subgroups, tables["subgroups"], result)
+        _masks(page.section("Lung masks"), result, tables["masks"])
+        _mask_cases(page.section("Cases: worst and median masks"), result)
+    if result.record.subgroups:
+        _subgroups(page.section("Subgroups"), result.record.subgroups, tables["subgroups"], result)
     if "comparison" in tables:
         page.section("Two models on the same patients").table(tables["comparison"])
     _method(page.section("How to read this, and what is open"), evaluated)
@@ -224,9 +236,9 @@ def _page(evaluated: Evaluated, tables: Mapping[str, Table]) -> Page:
 
 
 def _first(block: Block, evaluated: Evaluated, tables: Mapping[str, Table]) -> None:
-    result = evaluated.assessment
-    for warning in result.warnings:
-        block.warning(warning[0].upper() + warning[1:] + ".")
+    result = evaluated.evaluation
+    for note in map(str, result.record.notes):
+        block.warning(note[0].upper() + note[1:] + ".")
     if "first" in tables:
         block.table(tables["first"])
         if evaluated.audit:
@@ -240,40 +252,45 @@ def _first(block: Block, evaluated: Evaluated, tables: Mapping[str, Table]) -> N
         block.key_figures(keys, digits=3)
 
 
-def _score(block: Block, found: DiagnosisFigures, table: Table) -> None:
+def _score(block: Block, found: ScoreMetrics, curves: ScoreCurves, table: Table) -> None:
     block.table(table)
-    both = np.isfinite(found.roc.true_positive_rate).all()
+    both = np.isfinite(curves.roc.true_positive_rate).all()
     with block.side_by_side():
         if both:
-            area = Measure.of(found.figures["auroc"])
-            low, high = found.band
-            curve = Curve(found.roc.false_positive_rate, found.roc.true_positive_rate, low, high, found.grid)
+            area = Measure.of(found.metrics["auroc"])
+            low, high = curves.band
+            curve = Curve(
+                curves.roc.false_positive_rate, curves.roc.true_positive_rate, low, high, curves.grid
+            )
             block.drawing(
                 charts.roc({"score": curve}, {"score": area}),
                 "ROC curve; the band is the 95 % interval over patients.",
                 f"ROC curve, area {area.value:.3f}.",
             )
-            low, high = found.pr_band
-            curve = Curve(found.pr.recall[::-1], found.pr.precision[::-1], low, high, found.grid)
+            curve = Curve(curves.pr.recall[::-1], curves.pr.precision[::-1])
             counts = found.confusion
             positives = counts.tp + counts.fn
             prevalence = positives / (positives + counts.fp + counts.tn)
             block.drawing(
                 charts.precision_recall(
-                    {"score": curve}, prevalence, {"score": Measure.of(found.figures["auprc"])}
+                    {"score": curve}, prevalence, {"score": Measure.of(found.metrics["auprc"])}
                 ),
-                "Precision over recall, with its band; the dotted line is chance.",
-                f"Precision-recall curve, area {found.figures['auprc'].value:.3f}.",
+                "Precision over recall; the dotted line is chance.",
+                f"Precision-recall curve, area {found.metrics['auprc'].value:.3f}.",
             )
-        bins = found.reliability
+        bins = curves.reliability
         block.drawing(
-            charts.reliability(bins.predicted, bins.observed, bins.count, Measure.of(found.figures["ece"])),
+            charts.reliability(bins.predicted, bins.observed, bins.count, Measure(found.ece)),
             "Reliability diagram: of the images with a probability of 0.8, are eight in ten COVID-19?",
-            f"Reliability diagram, calibration error {found.figures['ece'].value:.3f}.",
+            f"Reliability diagram, calibration error {found.ece:.3f}.",
         )
-        curve_ = found.decision
+        points = found.decision_curve
         block.drawing(
-            charts.decision_curve(curve_.thresholds, {"the score": curve_.model}, curve_.treat_all),
+            charts.decision_curve(
+                np.array([point.threshold for point in points]),
+                {"the score": np.array([point.net_benefit for point in points])},
+                np.array([point.call_all for point in points]),
+            ),
             "Decision curve, at the share of COVID-19 in these data, which is not a hospital's.",
             "Net benefit over the threshold probability.",
         )
@@ -286,7 +303,7 @@ def _score(block: Block, found: DiagnosisFigures, table: Table) -> None:
         )
 
 
-def _cases(block: Block, result: Assessment) -> None:
+def _cases(block: Block, result: Evaluation) -> None:
     truth = np.array([bool(row.covid) for row in result.scored])
     for positive, words in (
         (True, "COVID-19 with the lowest scores"),
@@ -307,9 +324,11 @@ def _cases(block: Block, result: Assessment) -> None:
             block.tiles(tiles, f"{words}.")
 
 
-def _masks(block: Block, found: MaskFigures, table: Table) -> None:
+def _masks(block: Block, result: Evaluation, table: Table) -> None:
     block.table(table)
-    truth, predicted = found.areas.T * 100
+    if result.mask_values is None:
+        return
+    truth, predicted = result.mask_values.areas.T * 100
     block.drawing(
         charts.bland_altman(truth, predicted, "% of the image"),
         "Bland-Altman plot of the lung area: difference over mean, with the 95 % limits of agreement.",
@@ -317,22 +336,23 @@ def _masks(block: Block, found: MaskFigures, table: Table) -> None:
     )
 
 
-def _mask_cases(block: Block, result: Assessment, found: MaskFigures) -> None:
-    order = np.argsort(found.values["dice"], kind="stable")
+def _mask_cases(block: Block, result: Evaluation) -> None:
+    predicted = result.predictions
+    if result.mask_values is None or predicted.masks is None or predicted.truth is None:
+        return
+    dice = result.mask_values.values["dice"]
+    order = np.argsort(dice, kind="stable")
     middle = max(0, len(order) // 2 - SHOWN // 2)
     chosen = (
         ("Worst masks by Dice", order[:WORST]),
         ("Median masks by Dice", order[middle : middle + SHOWN]),
     )
-    predicted = result.predicted
-    if predicted.masks is None or predicted.truth is None:
-        return
     for words, places in chosen:
         tiles = []
         for place in places:
             picture = _read(predicted.rows[place])
             if picture is not None:
-                about = f"{predicted.rows[place].id}: Dice {found.values['dice'][place]:.3f}"
+                about = f"{predicted.rows[place].id}: Dice {dice[place]:.3f}"
                 drawn = with_outlines(
                     resize_image(picture, predicted.truth.shape[1:]).astype(np.uint8),
                     predicted.truth[place],
@@ -350,21 +370,21 @@ def _read(row: Row) -> np.typing.NDArray[np.uint8] | None:
         return None
 
 
-def _subgroups(block: Block, groups: tuple[Subgroup, ...], table: Table, result: Assessment) -> None:
-    small = [f"{group.kind} {group.name}" for group in groups if group.too_small]
+def _subgroups(block: Block, groups: tuple[Subgroup, ...], table: Table, result: Evaluation) -> None:
+    small = [f"{group.kind} {group.name}" for group in groups if group.too_few]
     if small:
         block.warning(
             f"Too small to say anything (fewer than ten patients): {', '.join(dict.fromkeys(small))}."
         )
     for name, overall in (
         ("dice", result.masks.per_image["dice"] if result.masks else None),
-        ("auroc", result.diagnosis.figures["auroc"] if result.diagnosis else None),
-        ("accuracy", result.diagnosis.figures["accuracy"] if result.diagnosis else None),
+        ("auroc", result.score.metrics["auroc"] if result.score else None),
+        ("accuracy", result.score.metrics["accuracy"] if result.score else None),
     ):
         rows = [
-            (f"{group.kind}: {group.name}", Measure.of(group.figures[name]), group.images)
+            (f"{group.kind}: {group.name}", Measure.of(group.metrics[name]), group.images)
             for group in groups
-            if name in group.figures and not group.too_small and not math.isnan(group.figures[name].value)
+            if name in group.metrics and not group.too_few and not math.isnan(group.metrics[name].value)
         ]
         if rows and overall is not None:
             block.drawing(
@@ -377,10 +397,12 @@ def _subgroups(block: Block, groups: tuple[Subgroup, ...], table: Table, result:
 
 
 def _method(block: Block, evaluated: Evaluated) -> None:
-    result = evaluated.assessment
+    result = evaluated.evaluation
     block.points(
         [
-            "Intervals are percentiles of a bootstrap over patients, each drawn with all of its images.",
+            "Intervals are over patients, each with all of its images; `metrics.json` names the method of each, and "
+            "`docs/honesty.md` says how often it holds the truth. Of twenty such intervals one misses it: a subgroup "
+            "that stands out may be chance.",
             "Which figures are shown follows Metrics Reloaded (Maier-Hein et al., Nature Methods 2024): an overlap "
             "and a boundary figure for masks; for a score AUROC with AUPRC beside it, an operating point that was "
             "chosen beforehand, and calibration. Accuracy stands beside that of the commoner class.",
@@ -393,9 +415,9 @@ def _method(block: Block, evaluated: Evaluated) -> None:
             f"{name}: {sum(item.filled for item in own)} of {len(own)} items could be filled in; `claim.md` has "
             "them all and marks the open ones."
         )
-    if result.predicted.failures:
-        with block.details(f"Left out: {len(result.predicted.failures)} images") as inner:
-            inner.points([f"{name}: {reason}" for name, reason in result.predicted.failures[:200]])
+    if result.record.left_out:
+        with block.details(f"Left out: {len(result.record.left_out)} images") as inner:
+            inner.points([f"{one.id}: {one.reason}" for one in result.record.left_out[:200]])
     if command := evaluated.provenance.get("command"):
         block.text("The same again:")
         block.code(str(command))

@@ -82,9 +82,13 @@ class Block:
         """The few values that matter, large: (label, value, note). The interval of a measure joins the note."""
         cards = []
         for label, value, note in figures:
-            if isinstance(value, Measure) and value.bounds:
-                interval = "95 % interval " + " to ".join(show(end, digits) for end in value.bounds)
-                note = f"{interval}. {note}" if note else interval
+            if isinstance(value, Measure):
+                parts = (
+                    ["95 % interval " + " to ".join(show(end, digits) for end in value.bounds)]
+                    if value.bounds
+                    else []
+                )
+                note = ". ".join([*parts, *filter(None, (value.note, note))])
             number = value.value if isinstance(value, Measure) else value
             cards.append({"label": label, "value": show(number, digits), "note": note})
         self._add("keys", cards=cards)

@@ -43,7 +43,7 @@ class Table:
                 )
 
     def to_csv(self) -> str:
-        """The rows as CSV with all decimals: a column of measures becomes three, and headings a first column."""
+        """The rows as CSV with all decimals: a column of measures becomes four, and headings a first column."""
         grouped = any(len(row) == 1 for row in self.rows) and len(self.header) > 1
         full = [row for row in self.rows if len(row) == len(self.header)]
         measured = [
@@ -51,7 +51,7 @@ class Table:
         ]
         header = ["part"] if grouped else []
         for name, triple in zip(self.header, measured, strict=True):
-            header += [name, f"{name}, low", f"{name}, high"] if triple else [name]
+            header += [name, f"{name}, low", f"{name}, high", f"{name}, note"] if triple else [name]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(header)
@@ -65,9 +65,9 @@ class Table:
                 if not triple:
                     cells.append(cell)
                 elif isinstance(cell, Measure):
-                    cells += [cell.value, *(cell.bounds or (None, None))]
+                    cells += [cell.value, *(cell.bounds or (None, None)), cell.note]
                 else:
-                    cells += [cell, None, None]
+                    cells += [cell, None, None, None]
             writer.writerow(cells)
         return buffer.getvalue()
 
@@ -79,9 +79,9 @@ def show(value: Cell, digits: int = 4, *, signed: bool = False) -> str:
         return "–"
     if isinstance(value, Measure):
         number = show(value.value, digits)
-        return (
-            f"{number} ({' to '.join(show(end, digits) for end in value.bounds)})" if value.bounds else number
-        )
+        inside = [" to ".join(show(end, digits) for end in value.bounds)] if value.bounds else []
+        inside += [value.note] if value.note else []
+        return f"{number} ({'; '.join(inside)})" if inside else number
     if isinstance(value, str):
         return value
     if isinstance(value, int | np.integer):
