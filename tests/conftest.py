@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Two workers share two cores: more threads than that wait for each other. Read when PyTorch and OpenMP are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

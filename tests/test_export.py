@@ -46,7 +46,15 @@ def trained(recipe: Recipe) -> torch.nn.Module:
     return network
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# Of the cited systems' networks those that answer otherwise in training than in prediction.
+EXPORTED = [
+    name
+    for name, kind in NETWORKS.items()
+    if not kind.__module__.endswith("cited") or name in ("zhang-anomaly", "ghoshal-dropweights")
+]
+
+
+@pytest.mark.parametrize("name", EXPORTED)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_onnx_runtime_agrees_with_pytorch_at_every_batch_size(name: str, channels: int) -> None:
     recipe = recipe_for(name, channels)
@@ -73,8 +81,8 @@ def test_onnx_runtime_agrees_with_pytorch_at_every_batch_size(name: str, channel
             assert found[1].shape == (count, 1, 4, 6)
             assert np.abs(found[1].mean(axis=(2, 3)) - found[0]).max() < 1e-5
     names = [output.name for output in session.get_outputs()]
-    wanted = {"lungs-cnn": ["logit", "cam"], "paper-cnn": ["logit"]}
-    assert names == wanted.get(name, ["probability"])
+    scored = ["logit", "cam"] if name == "lungs-cnn" else ["logit"]
+    assert names == (scored if recipe.task == "diagnosis" else ["probability"])
 
 
 def test_a_file_that_disagrees_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,8 @@ class InputSettings(Record, frozen=True):
     """(h, w) to which the image is resized before the steps that follow; None: `size`."""
     crop: tuple[Count, Count, Count, Count] = (0, 0, 0, 0)
     """resize, apply_mask: pixels cut off the resized image (top, left, bottom, right), which leaves `size`."""
+    equalise: bool = False
+    """`preprocess.equalise` after the image is resized."""
     dilation: Dilation = 0.0
     """apply_mask and crop_to_lungs: growth of the mask, as a fraction of the longer side."""
     channels: Literal[1, 3, 7] = 1

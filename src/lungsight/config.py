@@ -59,6 +59,8 @@ class DataSettings(Record, frozen=True):
     """Pixels cut off the resized image: top, left, bottom, right."""
     crop_mode: CropMode = "resize"
     """Whether the network sees the whole image, the lungs in their place, or the lungs alone."""
+    equalise: bool = False
+    """Spread the grey levels of the resized image evenly first (its histogram becomes flat)."""
     dilation: Dilation = 0.0
     """Growth of the mask for `apply_mask` and `crop_to_lungs`, as a fraction of the longer side."""
 
@@ -123,10 +125,16 @@ class TrainingSettings(Record, frozen=True):
     epochs: Annotated[int, Meta(ge=1, le=10_000)] = 15
     batch: Annotated[int, Meta(ge=1, le=4096)] = 8
     learning_rate: Annotated[float, Meta(gt=0, lt=1)] = 1e-3
-    optimiser: Literal["adam", "adamw"] = "adam"
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Of `sgd`."""
     weight_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    loss: Literal["bce", "bce-dice"] = "bce"
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    """plateau: times `plateau_factor` after `plateau_patience` epochs without a better validation loss."""
+    plateau_factor: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    plateau_patience: Count = 10
+    loss: Literal["bce", "bce-dice", "focal"] = "bce"
+    """focal: cross-entropy times (1 - p)^2 of the true class, so that what is easy counts less (Lin et al., 2017)."""
     patience: Count = 0
     """Stop after so many epochs without a better validation loss; 0: never."""
     checkpoint: Literal["last", "best"] = "last"
@@ -135,7 +143,8 @@ class TrainingSettings(Record, frozen=True):
     """How many images are drawn for an epoch, at most ten times as many as there are; 0: as many as there are."""
     ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Decay of an exponential moving average of the weights; 0: none."""
-    augmentation: Literal["none", "lungs", "diagnosis", "gate"] = "none"
+    augmentation: Literal["none", "lungs", "diagnosis", "gate", "mild"] = "none"
+    """mild: mirror, small turns, shifts, zoom and brightness, as the cited systems do."""
     balance: Literal["none", "source-and-class", "source"] = "none"
     """source-and-class: every (source, class) is drawn more evenly, by the square root of its count; source: every
     source is drawn equally often."""

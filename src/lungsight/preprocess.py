@@ -130,6 +130,11 @@ def to_uint8(pixels: Gray) -> NDArray[np.uint8]:
     return np.clip(np.rint(np.asarray(pixels, np.float32) * 255), 0, 255).astype(np.uint8)
 
 
+def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey pixels (H, W) with their histogram made as flat as whole levels allow."""
+    return np.asarray(cv2.equalizeHist(np.ascontiguousarray(pixels)), np.uint8)
+
+
 def dilate(mask: NDArray[np.bool_], fraction: float) -> NDArray[np.bool_]:
     """Grow a mask (H, W) by `fraction` of the image's longer side with a round brush."""
     radius = round(fraction * max(mask.shape))

@@ -132,6 +132,7 @@ def _input(recipe: Recipe) -> InputSettings:
         preprocessing=data.crop_mode,
         resize_to=None if data.resized == data.input_size else data.resized,
         crop=data.crop,
+        equalise=data.equalise,
         dilation=data.dilation,
         channels=data.channels,
     )

@@ -14,6 +14,7 @@ from lungsight.cli.evaluate import evaluate
 from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
 from lungsight.cli.fit_severity import fit_severity
+from lungsight.cli.keras import import_keras
 from lungsight.cli.predict import predict
 from lungsight.cli.reproduce import reproduce
 from lungsight.cli.serve import serve
@@ -39,6 +40,7 @@ for command in (
     audit,
     export,
     fit_severity,
+    import_keras,
     reproduce,
 ):
     app.command(short_help=console.first_sentence(command))(console.shared(command))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +12,29 @@ from lungsight.cli.console import tell
 from lungsight.cli.train import DataOption, Reporter, command_line, need_training
 
 
+class Form(StrEnum):
+    """What is written."""
+
+    onnx = "onnx"
+    keras = "keras"
+
+
 def export(
     run: Annotated[Path, typer.Argument(help="A finished, evaluated run, or a cross-validated folder.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for NAME.onnx and NAME.json.")],
     name: Annotated[str | None, typer.Option(help="Default: the task.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "",
+    form: Annotated[
+        Form, typer.Option("--format", help="onnx, or keras: the paper's two networks as a Keras .h5 file.")
+    ] = Form.onnx,
 ) -> None:
-    """Make an ONNX file with its card, for use without PyTorch."""
+    """Make an ONNX file with its card, for use without PyTorch; or a Keras file."""
     need_training()
+    if form is Form.keras:
+        from lungsight.training.keras_runs import export_keras
+
+        print(export_keras(run, out, name=name))
+        return
     from lungsight.ship import export as run_export
 
     model, difference = run_export(run, out, name=name, licence=licence)

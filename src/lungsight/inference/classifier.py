@@ -15,8 +15,10 @@ from lungsight.preprocess import (
     apply_mask,
     crop_to_lungs,
     dilate,
+    equalise,
     resize_image,
     resize_mask,
+    to_uint8,
     to_unit,
 )
 from lungsight.wording import Decision, Reason
@@ -50,6 +52,8 @@ def prepare(pixels: Gray, mask: NDArray[np.bool_], settings: InputSettings) -> N
     """
     working = settings.resized
     small = resize_image(pixels, working)
+    if settings.equalise:
+        small = equalise(to_uint8(small))
     lungs = resize_mask(mask, working)
     if settings.preprocessing == "crop_to_lungs":
         part = crop_to_lungs(small, lungs, settings.size, dilation=settings.dilation)

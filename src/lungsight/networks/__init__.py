@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from lungsight.errors import ConfigError
+from lungsight.networks import cited
 from lungsight.networks.ours import (
     GATE_CLASSES,
     OUTPUTS,
@@ -43,6 +44,14 @@ NETWORKS: dict[str, Any] = {
     "lung-heart-unet": LungHeartUNet,
     "lungs-cnn": LungsCNN,
     "gate-cnn": GateCNN,
+    "narin-resnet50": cited.ResNetScore,
+    "tartaglione-resnet18": cited.TartaglioneResNet18,
+    "tartaglione-resnet50": cited.TartaglioneResNet50,
+    "covidx-vgg19": cited.CovidxVGG19,
+    "covidx-densenet201": cited.CovidxDenseNet201,
+    "ghoshal-dropweights": cited.GhoshalDropWeights,
+    "zhang-anomaly": cited.ZhangAnomaly,
+    "covid-net": cited.CovidNet,
 }
 
 
@@ -55,14 +64,14 @@ def build(
         name: a key of `NETWORKS`.
         width: factor on every filter count.
         channels: channels of the input.
-        size: (h, w) of the input, for networks whose weights depend on it (`paper-cnn`).
+        size: (h, w) of the input, for networks whose weights depend on it (`paper-cnn`, `covid-net`).
 
     Raises:
         ConfigError: no network has that name, or it cannot take that size.
     """
     check(name, size=size)
     options: dict[str, Any] = {"width": width, "channels": channels}
-    if name == "paper-cnn" and size is not None:
+    if getattr(NETWORKS[name], "needs_size", False) and size is not None:
         options["size"] = size
     network: nn.Module = NETWORKS[name](**options)
     return network

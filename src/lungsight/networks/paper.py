@@ -106,12 +106,13 @@ class PaperCNN(nn.Module):
     """
 
     gives_masks, multiple, smallest = False, 1, 10
-    answers = 1
+    answers, needs_size = 1, True
 
     def __init__(self, width: float = 1.0, channels: int = 3, size: tuple[int, int] = (246, 236)) -> None:
         super().__init__()
         first, second, dense = scaled(32, width), scaled(64, width), 64
         height, columns = (((side - 2) // 2 - 2) // 2 for side in size)
+        self.map_size = (height, columns)
         self.features = nn.Sequential(
             nn.Conv2d(channels, first, 3),
             nn.ReLU(inplace=True),

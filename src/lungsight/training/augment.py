@@ -110,6 +110,16 @@ def for_diagnosis(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.where(outside, 0, pixels).astype(np.uint8)
 
 
+def mild(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """What the cited systems do: mirror, turns of some degrees, shifts and zoom of 10 %, brightness of 10 %."""
+    height, width = pixels.shape
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    matrix = _affine(rng, (height, width), angle=5, scale=(0.9, 1.1), stretch=0.0, shift=0.1)
+    moved = cv2.warpAffine(np.ascontiguousarray(pixels), matrix, (width, height), flags=cv2.INTER_LINEAR)
+    return np.clip(moved * rng.uniform(0.9, 1.1), 0, 255).astype(np.uint8)
+
+
 def _border(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     height, width = pixels.shape
     high, wide = (int(side * rng.uniform(0.55, 1)) for side in (height, width))

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lungsight.config import DataSettings, Recipe
 from lungsight.networks import NETWORKS, OUTPUTS
-from lungsight.preprocess import Edges, apply_mask, crop_to_lungs, dilate, to_uint8
+from lungsight.preprocess import Edges, apply_mask, crop_to_lungs, dilate, equalise, to_uint8
 from lungsight.training import augment
 from lungsight.training.gate_images import GATE_VIEWS, HELD_OUT, gate_images
 from lungsight.training.targets import FULL, VISIBLE, Targets, targets
@@ -67,6 +67,8 @@ def network_inputs(
     Returns:
         (N, h', w') uint8: cropped, masked, or the lungs alone, as the settings say.
     """
+    if settings.equalise:
+        images = np.stack([equalise(image) for image in images])
     if settings.crop_mode == "crop_to_lungs":
         blank = np.zeros(settings.size, np.float32)
         alone = (
@@ -147,8 +149,9 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         else:
             if self.examples.labels is None:
                 raise ValueError("examples have neither masks nor labels")
-            if self.training and settings.augmentation == "diagnosis":
-                images = np.stack([augment.for_diagnosis(image, rng) for image in images])
+            change = {"diagnosis": augment.for_diagnosis, "mild": augment.mild}.get(settings.augmentation)
+            if self.training and change is not None:
+                images = np.stack([change(image, rng) for image in images])
             target = torch.from_numpy(self.examples.labels[chosen]).unsqueeze(1)
         return to_input(images, self.recipe.data.channels), target
 

@@ -56,6 +56,14 @@ def outlines_loss(logits: Tensor, values: Tensor, known: Tensor) -> Tensor:
     return entropy + dice
 
 
+def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    """Cross-entropy times (1 - p)^gamma, p the probability of the true class; the mean. Lin et al., ICCV 2017."""
+    from monai.losses import FocalLoss
+
+    loss: Tensor = FocalLoss(gamma=gamma)(logits, target)
+    return loss
+
+
 def own_convention(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Of networks that mark several things: each image's lungs by the convention by which they were drawn.
 
@@ -85,6 +93,8 @@ class TrainingModule(lightning.LightningModule):
             return F.cross_entropy(logits, target)
         if logits.dim() == 4 and target.shape[1] == 2 * logits.shape[1]:
             return outlines_loss(logits, *target.chunk(2, dim=1))
+        if self.recipe.training.loss == "focal":
+            return focal_loss(logits, target)
         loss = F.binary_cross_entropy_with_logits(logits, target)
         if self.recipe.training.loss == "bce-dice":
             probability = torch.sigmoid(logits)
@@ -100,8 +110,11 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Tensor]:
         images, target = batch
-        logits = self.network(images).float()
-        loss = self._loss(logits, target)
+        if hasattr(self.network, "training_loss"):  # a network with a loss of its own
+            logits, loss = self.network.training_loss(images, target)
+        else:
+            logits = self.network(images).float()
+            loss = self._loss(logits, target)
         accuracy = self._right(*own_convention(logits.detach(), target)).float().mean()
         return {"loss": loss, "accuracy": accuracy, "size": torch.tensor(len(images))}
 
@@ -136,13 +149,22 @@ class TrainingModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         settings = self.recipe.training
-        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        # epsilon 1e-7 is Keras's.
-        optimiser = kinds[settings.optimiser](
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, eps=1e-7
-        )
+        common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        optimiser: torch.optim.Optimizer
+        if settings.optimiser == "sgd":
+            optimiser = torch.optim.SGD(self.network.parameters(), momentum=settings.momentum, **common)
+        else:
+            kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
+            # epsilon 1e-7 is Keras's.
+            optimiser = kind(self.network.parameters(), eps=1e-7, **common)
         if settings.schedule == "constant":
             return optimiser
+        if settings.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimiser, factor=settings.plateau_factor, patience=settings.plateau_patience
+            )
+            watched = {"scheduler": plateau, "monitor": "val_loss", "interval": "epoch"}
+            return {"optimizer": optimiser, "lr_scheduler": watched}
         total, warm = self.steps * settings.epochs, max(1, self.steps * settings.epochs // 25)
 
         def factor(step: int) -> float:

@@ -1,0 +1,419 @@
+"""The paper's two networks as Keras files, read and written without Keras or TensorFlow.
+
+A file is data here: nothing in it is run. What is read: `.h5` with or without the group `model_weights` (Keras 2, and
+Keras 3's older format), `.weights.h5` and `.keras` (Keras 3). What is written: `.h5` with the configuration of Keras
+2.4, which Keras 2 and 3 load.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lungsight.errors import ModelError, require
+from lungsight.networks.paper import PaperCNN, PaperUNet
+
+LAYERS = frozenset(
+    {"InputLayer", "Conv2D", "MaxPooling2D", "Dropout", "UpSampling2D", "Concatenate", "Flatten", "Dense"}
+)
+"""Kinds of layers that the two networks have; a file with another one is refused."""
+MAX_FILE = 2 * 2**30
+MAX_VALUES = 100_000_000
+"""Of one layer; the U-Net's largest has 9.4 million, the CNN's dense layer 14 million."""
+_HINT = "Only the paper's U-Net (zhixuhao's form) and its CNN are read"
+
+
+@dataclass(frozen=True, slots=True)
+class KerasNetwork:
+    """A network out of a Keras file."""
+
+    name: str
+    """'paper-unet' or 'paper-cnn'."""
+    width: float
+    channels: int
+    size: tuple[int, int]
+    """(h, w) of its input, as the file says or, where it does not, the paper's."""
+    network: nn.Module
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer with weights: kernel (kh, kw, in, out) or (in, out), bias (out,)."""
+
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def read_keras(path: str | Path) -> KerasNetwork:
+    """Read one of the paper's networks from a Keras file.
+
+    Raises:
+        ModelError: it is no such file, is damaged, too large, or holds another network.
+        MissingExtraError: h5py is not installed.
+    """
+    file = Path(path)
+    require("h5py", feature="Reading Keras files", extra="train")
+    try:
+        if file.stat().st_size > MAX_FILE:
+            raise _refused(file, "is larger than 2 GiB")
+        with file.open("rb") as start:
+            zipped = start.read(4) == b"PK\x03\x04"
+        config, layers = _read_zip(file) if zipped else _read_h5(file, None)
+    except ModelError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        RecursionError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise ModelError(
+            "cannot be read as a Keras file", where=file, hint=_HINT, detail=str(error)
+        ) from error
+    size = _check_config(config, file)
+    return _assemble(layers, size, file)
+
+
+def _refused(file: Path, message: str) -> ModelError:
+    return ModelError(message, code="keras", where=file, hint=_HINT)
+
+
+def _read_zip(file: Path) -> tuple[Any, list[_Layer]]:
+    with zipfile.ZipFile(file) as archive:
+        parts = {}
+        for name, limit in (("config.json", 2**24), ("model.weights.h5", MAX_FILE)):
+            try:
+                info = archive.getinfo(name)
+            except KeyError:
+                raise _refused(file, f"holds no {name}") from None
+            if info.file_size > limit:
+                raise _refused(file, f"its {name} is too large")
+            with archive.open(info) as part:
+                parts[name] = part.read(limit + 1)
+    config = json.loads(parts["config.json"])
+    return _read_h5(file, io.BytesIO(parts["model.weights.h5"]), config)
+
+
+def _read_h5(file: Path, data: io.BytesIO | None, config: Any = None) -> tuple[Any, list[_Layer]]:
+    import h5py
+
+    with h5py.File(data or file, "r") as root:
+        text = root.attrs.get("model_config")
+        if text is not None:
+            config = json.loads(text)
+        group = root.get("model_weights", root)
+        if "layer_names" in group.attrs:
+            names = [_text(name) for name in group.attrs["layer_names"]]
+            found = [_named(group, name, file) for name in names]
+        elif "layers" in root:
+            found = [_numbered(root["layers"][name], file) for name in sorted(root["layers"], key=_natural)]
+        else:
+            raise _refused(file, "holds no layers that Keras names")
+        return config, [layer for layer in found if layer is not None]
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """conv2d, conv2d_1, ... conv2d_10 in the order in which they were made."""
+    stem, _, number = name.rpartition("_")
+    return (stem, int(number)) if stem and number.isascii() and number.isdigit() else (name, 0)
+
+
+def _named(group: Any, name: str, file: Path) -> _Layer | None:
+    """A layer by Keras 2's names, e.g. 'conv2d/conv2d/kernel:0'."""
+    inner = _inside(group, name, file)
+    names = [_text(item) for item in inner.attrs.get("weight_names", ())]
+    return _layer([_values(_inside(inner, item, file), file) for item in names], file)
+
+
+def _numbered(group: Any, file: Path) -> _Layer | None:
+    """A layer by Keras 3's numbers: 'vars/0' and 'vars/1'."""
+    if "vars" not in group:
+        return None
+    inner = _inside(group, "vars", file)
+    return _layer([_values(_inside(inner, name, file), file) for name in sorted(inner)], file)
+
+
+def _inside(group: Any, name: str, file: Path) -> Any:
+    """What a path names within the file itself: no link may lead to another file."""
+    import h5py
+
+    here = group
+    for part in name.split("/"):
+        link = here.get(part, getlink=True) if part else None
+        if not isinstance(link, h5py.HardLink):
+            raise _refused(file, "a layer's weights are not where the file says")
+        here = here[part]
+    return here
+
+
+def _values(dataset: Any, file: Path) -> NDArray[np.float32]:
+    import h5py
+
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise _refused(file, "a layer's weights are not in the file")
+    if dataset.dtype.kind != "f" or not 1 <= dataset.ndim <= 4 or dataset.size > MAX_VALUES:
+        raise _refused(file, "a layer's weights are of another kind or size")
+    found = np.asarray(dataset[()], np.float32)
+    if not np.isfinite(found).all():
+        raise _refused(file, "a layer's weights are not all finite")
+    return found
+
+
+def _layer(values: list[NDArray[np.float32]], file: Path) -> _Layer | None:
+    if not values:
+        return None
+    if len(values) != 2 or values[0].ndim not in (2, 4) or values[1].shape != values[0].shape[-1:]:
+        raise _refused(file, "a layer has other weights than a kernel and a bias")
+    return _Layer(values[0], values[1])
+
+
+def _check_config(config: Any, file: Path) -> tuple[int, int] | None:
+    """The input's (h, w) by the file's configuration; refuses what the two networks do not have."""
+    if config is None:
+        return None
+    try:
+        layers = config["config"]["layers"]
+        kinds = {str(layer["class_name"]) for layer in layers}
+        last = layers[-1]["config"].get("activation")
+        shapes = [
+            layer["config"].get("batch_input_shape") or layer["config"].get("batch_shape") for layer in layers
+        ]
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise _refused(file, "its configuration is of another kind") from error
+    if kinds - LAYERS:
+        raise _refused(file, "holds a kind of layer that the paper's networks do not have")
+    if last != "sigmoid":
+        raise _refused(file, "its last layer does not end in a sigmoid")
+    shape = next((shape for shape in shapes if shape), None)
+    if isinstance(shape, list) and len(shape) == 4 and all(type(side) is int for side in shape[1:3]):
+        return int(shape[1]), int(shape[2])
+    return None
+
+
+def _assemble(layers: list[_Layer], size: tuple[int, int] | None, file: Path) -> KerasNetwork:
+    shapes = [layer.kernel.shape for layer in layers]
+    if len(layers) == 24 and all(len(shape) == 4 for shape in shapes):
+        name, base, usual = "paper-unet", 64, (256, 256)
+    elif [len(shape) for shape in shapes] == [4, 4, 2, 2]:
+        name, base, usual = "paper-cnn", 32, (246, 236)
+    else:
+        raise _refused(file, f"has {len(layers)} layers with weights, not 24 or 4 of the known shapes")
+    width, channels = shapes[0][3] / base, shapes[0][2]
+    height, columns = size or usual
+    if (
+        channels not in (1, 3)
+        or not 0 < width <= 4
+        or not 16 <= min(height, columns) <= max(height, columns) <= 2048
+    ):
+        raise _refused(file, "its input or width is out of range")
+    with torch.device("meta"):  # nothing is made before the shapes are known to agree
+        planned = _make(name, width, channels, (height, columns))
+    wanted = [tuple(layer.weight.shape) for layer in weighted(planned)]
+    found = [torch_shape(shape) for shape in shapes]
+    if found != wanted:
+        raise _refused(file, "its layers have other shapes than the paper's network of this width")
+    network = _make(name, width, channels, (height, columns))
+    with torch.no_grad():
+        for layer, given in zip(weighted(network), layers, strict=True):
+            layer.weight.copy_(_to_torch(given.kernel, network, layer))
+            layer.bias.copy_(torch.from_numpy(given.bias))
+    return KerasNetwork(name, width, channels, (height, columns), network.eval())
+
+
+def _make(name: str, width: float, channels: int, size: tuple[int, int]) -> nn.Module:
+    if name == "paper-unet":
+        return PaperUNet(width, channels)
+    return PaperCNN(width, channels, size)
+
+
+def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A Keras kernel's shape as PyTorch lays it out."""
+    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+
+
+def weighted(network: nn.Module) -> list[Any]:
+    """The layers with weights, in the order of the data's way through the network, as Keras lists them."""
+    if isinstance(network, PaperUNet):
+        blocks: list[nn.Module] = list(network.down)
+        for up, merge in zip(network.up, network.merge, strict=True):
+            blocks += [up, merge]
+        blocks += [network.pair, network.last]
+    elif isinstance(network, PaperCNN):
+        blocks = [network.features, network.dense, network.last]
+    else:
+        raise ModelError("only the paper's two networks have a Keras form", code="keras")
+    return [
+        layer for block in blocks for layer in block.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+
+
+def _map_shape(network: nn.Module, layer: Any) -> tuple[int, int, int] | None:
+    """(C, H, W) that is flattened before a dense layer; None for every other layer."""
+    if not isinstance(network, PaperCNN) or layer is not network.dense:
+        return None
+    height, columns = network.map_size
+    return layer.in_features // (height * columns), height, columns
+
+
+def _to_torch(kernel: NDArray[np.float32], network: nn.Module, layer: Any) -> Tensor:
+    if kernel.ndim == 4:
+        return torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+    if (shape := _map_shape(network, layer)) is not None:
+        count, height, columns = shape  # Keras flattens (H, W, C), PyTorch (C, H, W)
+        kernel = kernel.reshape(height, columns, count, -1).transpose(2, 0, 1, 3).reshape(len(kernel), -1)
+    return torch.from_numpy(np.ascontiguousarray(kernel.T))
+
+
+def _to_keras(network: nn.Module, layer: Any) -> NDArray[np.float32]:
+    weight = layer.weight.detach().cpu().float().numpy()
+    if weight.ndim == 4:
+        return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+    kernel = weight.T
+    if (shape := _map_shape(network, layer)) is not None:
+        kernel = kernel.reshape(*shape, -1).transpose(1, 2, 0, 3).reshape(len(kernel), -1)
+    return np.ascontiguousarray(kernel)
+
+
+def keras_bytes(network: nn.Module, size: tuple[int, int]) -> bytes:
+    """One of the paper's networks as a Keras `.h5` file, with its configuration.
+
+    Args:
+        network: `PaperUNet` or `PaperCNN`.
+        size: (h, w) of its input.
+
+    Raises:
+        ModelError: another network.
+        MissingExtraError: h5py is not installed.
+    """
+    h5py = require("h5py", feature="Writing Keras files", extra="train")
+    layers = weighted(network)
+    names = _layer_names(layers)
+    config = keras_config(network, size)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as root:
+        root.attrs["keras_version"], root.attrs["backend"] = "2.4.0", "tensorflow"
+        root.attrs["model_config"] = json.dumps(config)
+        group = root.create_group("model_weights")
+        group.attrs["keras_version"], group.attrs["backend"] = "2.4.0", "tensorflow"
+        listed = [layer["config"]["name"] for layer in config["config"]["layers"]]
+        group.attrs["layer_names"] = [name.encode() for name in listed]
+        for name in listed:
+            group.create_group(name).attrs["weight_names"] = np.array([], "S1")
+        for name, layer in zip(names, layers, strict=True):
+            inner = group[name]
+            inner.attrs["weight_names"] = [f"{name}/kernel:0".encode(), f"{name}/bias:0".encode()]
+            inner.create_dataset(f"{name}/kernel:0", data=_to_keras(network, layer))
+            inner.create_dataset(f"{name}/bias:0", data=layer.bias.detach().cpu().float().numpy())
+    return buffer.getvalue()
+
+
+def _layer_names(layers: list[Any]) -> list[str]:
+    counts = {"conv2d": 0, "dense": 0}
+    names = []
+    for layer in layers:
+        kind = "conv2d" if isinstance(layer, nn.Conv2d) else "dense"
+        names.append(f"{kind}_{counts[kind]}" if counts[kind] else kind)
+        counts[kind] += 1
+    return names
+
+
+def keras_config(network: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
+    """A Keras 2.4 model's configuration: a list of layers, each with what it is fed by."""
+    layers = weighted(network)
+    channels = layers[0].weight.shape[1]
+    chain = _Chain((None, *size, channels))
+    names = dict(zip(map(id, layers), _layer_names(layers), strict=True))
+
+    def conv(layer: Any, padding: str, activation: str = "relu") -> None:
+        kernel = list(layer.kernel_size)
+        chain.add(
+            "Conv2D",
+            {
+                "filters": layer.out_channels,
+                "kernel_size": kernel,
+                "padding": padding,
+                "activation": activation,
+            },
+            name=names[id(layer)],
+        )
+
+    if isinstance(network, PaperUNet):
+        skips = []
+        for level, block in enumerate(network.down):
+            if level:
+                chain.add("MaxPooling2D", {"pool_size": [2, 2]})
+            first, second = (layer for layer in block.modules() if isinstance(layer, nn.Conv2d))
+            conv(first, "same")
+            conv(second, "same")
+            if level >= 3:
+                chain.add("Dropout", {"rate": 0.5})
+            skips.append(chain.last)
+        skips.pop()
+        for up, merge in zip(network.up, network.merge, strict=True):
+            chain.add("UpSampling2D", {"size": [2, 2]})
+            conv(up.convolution, "same")
+            chain.add("Concatenate", {"axis": 3}, feeds=[skips.pop(), chain.last])
+            for layer in (layer for layer in merge.modules() if isinstance(layer, nn.Conv2d)):
+                conv(layer, "same")
+        conv(network.pair, "same")
+        conv(network.last, "valid", "sigmoid")
+    else:
+        for layer in layers[:2]:
+            conv(layer, "valid")
+            chain.add("MaxPooling2D", {"pool_size": [2, 2]})
+        chain.add("Flatten", {})
+        for layer, activation in zip(layers[2:], ("relu", "sigmoid"), strict=True):
+            chain.add("Dense", {"units": layer.out_features, "activation": activation}, name=names[id(layer)])
+    return chain.config()
+
+
+class _Chain:
+    """Layers in a row, each fed by the one before unless it is told otherwise."""
+
+    def __init__(self, shape: tuple[int | None, ...]) -> None:
+        self.last = "input_1"
+        self._made: dict[str, int] = {}
+        settings = {"batch_input_shape": list(shape), "dtype": "float32", "name": self.last}
+        self._layers: list[dict[str, Any]] = [
+            {"class_name": "InputLayer", "config": settings, "name": self.last, "inbound_nodes": []}
+        ]
+
+    def add(
+        self, kind: str, settings: dict[str, Any], *, name: str = "", feeds: list[str] | None = None
+    ) -> None:
+        if not name:
+            stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+            count = self._made.get(stem, 0)
+            self._made[stem] = count + 1
+            name = f"{stem}_{count}" if count else stem
+        inbound = [[[feed, 0, 0, {}] for feed in feeds or [self.last]]]
+        self._layers.append(
+            {"class_name": kind, "config": {"name": name} | settings, "name": name, "inbound_nodes": inbound}
+        )
+        self.last = name
+
+    def config(self) -> dict[str, Any]:
+        inner = {
+            "name": "model",
+            "layers": self._layers,
+            "input_layers": [["input_1", 0, 0]],
+            "output_layers": [[self.last, 0, 0]],
+        }
+        return {"class_name": "Functional", "config": inner}
