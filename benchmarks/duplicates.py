@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 from lungsight import duplicates
 from lungsight.dataset import read_dataset
 from lungsight.dataset.cache import load_arrays
+from lungsight.duplicates import finder
 
+SHOWN_FROM = 0.6
+"""Agreement from which pairs are kept, to show how far the limit lies from what it tells apart."""
 Image = NDArray[np.uint8]
 Change = Callable[[Image, np.random.Generator], Image]
 
@@ -134,28 +137,31 @@ def detection(folders: list[Path], part: str, queries: int, limit: int, seed: in
     images: list[Image] = []
     names: list[str] = []
     patients: list[str] = []
-    for folder in folders:
-        dataset = read_dataset(folder)
-        chosen = dataset.where(lambda row: part_of(row.patient or row.id) == part)
-        arrays = load_arrays(chosen, (224, 224))
+    rng = np.random.default_rng(seed)
+    sets = [
+        read_dataset(folder).where(lambda row: part_of(row.patient or row.id) == part) for folder in folders
+    ]
+    keep = min(1.0, limit / sum(map(len, sets))) if limit else 1.0
+    for folder, dataset in zip(folders, sets, strict=True):
+        arrays = load_arrays(dataset.where(lambda row: rng.random() < keep), (224, 224))
         images += list(arrays.images)
         names += [f"{folder.name}:{row.id}" for row in arrays.rows]
         patients += [row.patient or row.id for row in arrays.rows]
-    rng = np.random.default_rng(seed)
-    if limit:
-        order = np.sort(rng.permutation(len(images))[:limit])
-        images, names, patients = ([one[i] for i in order] for one in (images, names, patients))  # type: ignore[assignment]
     print(f"{len(images)} images, part {part}, seed {seed}", flush=True)
     started = time.process_time()
     prepared = [duplicates.prepare(image) for image in images]
-    matches = duplicates.find_duplicates(prepared)
+    limit_of_pairs, finder.LEAST_AGREEMENT = finder.LEAST_AGREEMENT, SHOWN_FROM
+    every = duplicates.find_duplicates(prepared)
+    matches = [match for match in every if match.agreement >= limit_of_pairs]
     seconds = time.process_time() - started
     print(f"among the originals: {len(matches)} pairs, {1000 * seconds / len(images):.1f} ms of CPU an image")
     apart = [match for match in matches if patients[match.first] != patients[match.second]]
+    below = [match.agreement for match in every if match.agreement < limit_of_pairs]
+    print(f"the highest agreement below the limit of {limit_of_pairs}: {max(below, default=0):.3f}")
     print(f"of different patients: {len(apart)}, to be looked at:")
     for match in apart:
         print(f"  {names[match.first]} {names[match.second]} {match.agreement:.3f}")
-    known = {(match.first, match.second) for match in matches}
+    known = {(match.first, match.second) for match in every}
     chosen = rng.permutation(len(images))[:queries]
     for name, change in CHANGES.items():
         copies = [change(images[index], rng) for index in chosen]
@@ -163,12 +169,15 @@ def detection(folders: list[Path], part: str, queries: int, limit: int, seed: in
         clusters = [0] * len(images) + list(range(1, queries + 1))
         found = duplicates.find_duplicates([*prepared, *map(duplicates.prepare, copies)], clusters=clusters)
         pairs = {(match.first, match.second): match.agreement for match in found}
-        hits = sum((int(index), len(images) + k) in pairs for k, index in enumerate(chosen))
+        agreed = [pairs.get((int(index), len(images) + k), 0.0) for k, index in enumerate(chosen)]
+        hits = sum(value >= limit_of_pairs for value in agreed)
         copies_of = {(int(index), len(images) + k) for k, index in enumerate(chosen)}
         false = {
             pair
             for pair in set(pairs) - known - copies_of
-            if pair[1] >= len(images) and not _same(pair, chosen, patients, known, len(images))
+            if pairs[pair] >= limit_of_pairs
+            and pair[1] >= len(images)
+            and not _same(pair, chosen, patients, known, len(images))
         }
         print(
             f"{name:40s} found {hits} of {queries} = {hits / queries:.3f}; false pairs {len(false)}",
@@ -197,14 +206,14 @@ def part_of(patient: str) -> str:
 def speed(count: int, seed: int) -> None:
     """Time the search for neighbours alone, on descriptors of the size and kind that images have."""
     rng = np.random.default_rng(seed)
-    size = duplicates.CELLS**2 * duplicates.BINS
+    size = finder.CELLS**2 * finder.BINS
     # Descriptors of X-rays lie near one another: a common part and an own one.
     vectors = rng.normal(size=(count, size)).astype(np.float32) * 0.6 + rng.normal(size=size).astype(
         np.float32
     )
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     started, used = time.perf_counter(), time.process_time()
-    found = sum(len(places) for _, _, places, _ in duplicates._approximate(vectors.astype(np.float16)))
+    found = sum(len(places) for _, _, places, _ in finder._approximate(vectors.astype(np.float16)))
     wall, cpu = time.perf_counter() - started, time.process_time() - used
     print(f"{count} descriptors, {found} queries: {wall:.0f} s, {cpu:.0f} s of CPU")
 

@@ -144,3 +144,22 @@ def test_describe_another_target(folder: Path) -> None:
     wrong = lungsight("describe", folder, "--target", "Fracture")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "no image of the data set shows the target Fracture" in wrong.stderr
+
+
+def test_several_data_sets_and_their_copies(folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    film = np.kron(rng.integers(0, 255, (40, 40)), np.ones((4, 4))).astype(np.uint8)
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(film).save(folder / "a.png")
+    Image.fromarray(255 - film).save(other / "x.png")
+    (other / "manifest.csv").write_text("id,image,finding,patient\nx,x.png,normal,q\n")
+    (folder / "manifest.csv").write_text("id,image,finding,patient\n1,a.png,COVID-19,p1\n2,b.png,normal,p2\n")
+    done = lungsight("describe", folder, other)
+    assert done.returncode == 0
+    assert "Films that occur more than once" in done.stdout
+    assert f"{folder}:1  {other}:x  (conflicting labels, several patients)" in done.stdout
+    found = json.loads(lungsight("describe", folder, other, "--json").stdout)
+    assert [len(one["by_source"]) for one in found["datasets"]] == [1, 1]
+    assert [row["id"] for row in found["duplicates"]["groups"][0]["rows"]] == ["1", "x"]
+    assert "duplicates" not in json.loads(lungsight("describe", folder, "--json").stdout)

@@ -153,9 +153,8 @@ class Pair(Record, frozen=True):
     second: str
     parts: tuple[str, ...]
     same_patient: bool
-    distance: int
-    """Differing bits of the two 64-bit hashes."""
-    correlation: float
+    agreement: float
+    """0 to 1: how far the fine structure agrees after registration."""
 
 
 class Leakage(Record, frozen=True):

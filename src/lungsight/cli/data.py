@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from lungsight.dataset import Dataset
     from lungsight.dataset.description import Classes, Description, Labelled
+    from lungsight.duplicates import Duplicates
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 LISTED = 25
@@ -43,29 +44,47 @@ PathArgument = Annotated[Path, typer.Argument(help="Folder of a data set, or its
 
 @app.command()
 def describe(
-    path: PathArgument,
+    paths: Annotated[list[Path], typer.Argument(help="Folders of data sets, or their CSV or JSON files.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     columns: ColumnsOption = None,
     target: TargetOption = None,
     uncertain: UncertainOption = Uncertain.DROP,
+    duplicates: Annotated[
+        bool | None,
+        typer.Option(
+            "--duplicates/--no-duplicates",
+            help="Look for films that occur more than once; default: where several data sets are given.",
+        ),
+    ] = None,
 ) -> None:
     """Count images, masks, classes, sources and patients, and list what is wrong.
 
     Exit code 0: all rows can be used; 1: some cannot; 2: none can, or there is no data set.
     """
     from lungsight.dataset import describe as count
+    from lungsight.records import plain
 
-    dataset = read_target(path, columns, target, uncertain)
+    datasets = [read_target(path, columns, target, uncertain) for path in paths]
     with progress_bar("Opening files") as progress:
-        description = count(dataset, progress)
+        descriptions = [count(dataset, progress) for dataset in datasets]
+    copies = _find_copies(datasets) if duplicates or (duplicates is None and len(paths) > 1) else None
     if as_json:
-        print(json.dumps(description.to_dict(), indent=2, ensure_ascii=False))
+        listed: dict[str, Any] = descriptions[0].to_dict()
+        if len(paths) > 1:
+            listed = {"datasets": [one.to_dict() for one in descriptions]}
+        if copies is not None:
+            listed["duplicates"] = plain(copies)
+        print(json.dumps(listed, indent=2, ensure_ascii=False))
     else:
-        _print(description)
-    for problem in description.problems:
+        for description in descriptions:
+            _print(description)
+        if copies is not None:
+            _print_copies(copies, [str(path) for path in paths])
+    problems = [problem for description in descriptions for problem in description.problems]
+    for problem in problems:
         print(f"{problem.id}: {problem.reason}", file=sys.stderr)
-    if description.problems:
-        raise typer.Exit(1 if description.all.total else 2)
+    if problems:
+        raise typer.Exit(1 if any(description.all.total for description in descriptions) else 2)
 
 
 @app.command()
@@ -79,6 +98,13 @@ def convert(
     columns: ColumnsOption = None,
     target: TargetOption = None,
     uncertain: UncertainOption = Uncertain.DROP,
+    duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--duplicates",
+            help="Write the column 'group', so that copies of a film stay on one side of a split.",
+        ),
+    ] = False,
 ) -> None:
     """Write any data set as images, 1-bit PNG masks and a manifest.
 
@@ -87,6 +113,10 @@ def convert(
     from lungsight.dataset import write_manifest
 
     dataset = read_target(path, columns, target, uncertain)
+    if duplicates:
+        from lungsight.duplicates import keep_together
+
+        dataset = keep_together(dataset, _find_copies([dataset]).ids())
     with progress_bar("Converting") as progress:
         written = write_manifest(dataset, out, size=(size, size) if size else None, progress=progress)
     broken = [item for item in written.excluded if item.broken]
@@ -159,6 +189,45 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _find_copies(datasets: list[Dataset]) -> Duplicates:
+    from lungsight.duplicates import in_datasets
+
+    with progress_bar("Looking for copies") as progress:
+        return in_datasets(datasets, progress)
+
+
+def _print_copies(found: Duplicates, names: list[str]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    table = _table("Films that occur more than once", "", "films")
+    groups = found.groups
+    for words, count in (
+        ("in all", len(groups)),
+        ("in several of the data sets", sum(one.across_datasets for one in groups)),
+        ("under several patients", sum(one.across_patients for one in groups)),
+        ("with conflicting labels", sum(one.conflicting for one in groups)),
+    ):
+        table.add_row(words, f"{count:,}")
+    console.print(table)
+    if found.unreadable:
+        console.print(f"{found.unreadable:,} images could not be read and were not compared")
+    # The gravest first.
+    for one in sorted(groups, key=lambda one: (not one.conflicting, not one.across_patients))[:LISTED]:
+        ids = "  ".join(f"{names[row.dataset]}:{row.id}" if len(names) > 1 else row.id for row in one.rows)
+        remarks = [
+            text
+            for text, so in (
+                ("conflicting labels", one.conflicting),
+                ("several patients", one.across_patients),
+            )
+            if so
+        ]
+        console.print(f"  {ids}{'  (' + ', '.join(remarks) + ')' if remarks else ''}", soft_wrap=True)
+    if len(groups) > LISTED:
+        console.print(f"  and {len(groups) - LISTED:,} more; --json has all")
 
 
 def _print(description: Description) -> None:

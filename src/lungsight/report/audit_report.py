@@ -195,15 +195,14 @@ def audit_tables(found: Found) -> dict[str, Table]:
     if found.leakage.pairs:
         tables["near-duplicates"] = Table(
             "Images that look the same",
-            ("First", "Second", "Parts", "Same patient", "Bits apart of 64", "Correlation"),
+            ("First", "Second", "Parts", "Same patient", "Agreement"),
             [
                 (
                     pair.first,
                     pair.second,
                     " / ".join(pair.parts),
                     "yes" if pair.same_patient else "no",
-                    pair.distance,
-                    pair.correlation,
+                    pair.agreement,
                 )
                 for pair in found.leakage.pairs
             ],

@@ -8,7 +8,7 @@ films of one patient have the same anatomy and other fine structure; a copy has 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -23,13 +23,17 @@ Progress = Callable[[int, int], None]
 SIDE = 128
 """Images are compared as squares of this many pixels."""
 CELLS, BINS = 8, 8
-NEIGHBOURS = 3
+NEIGHBOURS, MIRRORED_NEIGHBOURS = 3, 1
 LEAST_SIMILAR = 0.6
 """Cosine of descriptors below which no pair is looked at."""
-LEAST_AGREEMENT = 0.8
+LEAST_AGREEMENT = 0.88
 """Median over blocks of the correlation of fine structure after registration; `benchmarks/duplicates.py`."""
+LEAST_OF_SMALL = 0.93
+"""The same where an image has fewer than `SIDE` pixels on a side, and so less fine structure to differ in."""
 WORTH_A_LOOK = 0.5
 """The same at half the size, below which a pair is given up."""
+STEPS = 25
+"""Of the registration, at each of two sizes."""
 MAX_CHANGE = 0.35
 """Of the side: a transformation that moves, turns or stretches more has found something else."""
 MAX_TRIM = 0.4
@@ -57,11 +61,14 @@ class Prepared:
     """What is kept of an image: it as a square, also without flat borders where it has them, each with a descriptor."""
 
     looks: tuple[tuple[NDArray[np.uint8], NDArray[np.float16]], ...]
+    small: bool
+    """Whether the image has fewer than `SIDE` pixels on a side."""
 
 
 def prepare(image: NDArray[np.uint8]) -> Prepared:
     """Describe an image (H, W) of any size; `find_duplicates` takes the result in its place."""
-    return Prepared(tuple((pixels, describe(pixels).astype(np.float16)) for pixels in _looks(image)))
+    looks = tuple((pixels, describe(pixels).astype(np.float16)) for pixels in _looks(image))
+    return Prepared(looks, min(image.shape) < SIDE)
 
 
 def find_duplicates(
@@ -85,8 +92,11 @@ def find_duplicates(
     of: list[int] = []
     squares: list[NDArray[np.uint8]] = []
     descriptors: list[NDArray[np.float16]] = []
+    small: list[bool] = []
     for index, image in enumerate(images):
-        for pixels, descriptor in (image if isinstance(image, Prepared) else prepare(image)).looks:
+        prepared = image if isinstance(image, Prepared) else prepare(image)
+        small.append(prepared.small)
+        for pixels, descriptor in prepared.looks:
             of.append(index)
             squares.append(pixels)
             descriptors.append(descriptor)
@@ -101,14 +111,18 @@ def find_duplicates(
         if pair[0] == pair[1] or (clusters is not None and clusters[pair[0]] == clusters[pair[1]]):
             continue
         known = best.get(pair)
-        if known is not None and known.agreement >= LEAST_AGREEMENT:
+        if known is not None and known.agreement >= LEAST_OF_SMALL:
             continue
         agreement, inverted = agree(squares[first], squares[second], mirrored=mirrored)
         if known is None or agreement > known.agreement:
             best[pair] = Match(
                 first=pair[0], second=pair[1], agreement=agreement, mirrored=mirrored, inverted=inverted
             )
-    return [best[pair] for pair in sorted(best) if best[pair].agreement >= LEAST_AGREEMENT]
+    return [
+        best[pair]
+        for pair in sorted(best)
+        if best[pair].agreement >= (LEAST_OF_SMALL if small[pair[0]] or small[pair[1]] else LEAST_AGREEMENT)
+    ]
 
 
 def groups(matches: Iterable[Match], ids: Sequence[str]) -> list[frozenset[str]]:
@@ -139,8 +153,7 @@ def describe(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows, columns = np.indices((SIDE, SIDE))
     planes[lower_bin, rows, columns] = strength * (1 - upper)
     planes[(lower_bin + 1) % BINS, rows, columns] += strength * upper
-    width = SIDE / CELLS
-    cells = np.stack([_cells(cv2.GaussianBlur(plane, (0, 0), width / 2)) for plane in planes], axis=2)
+    cells = np.stack([_cells(plane) for plane in planes], axis=2)
     size = np.sqrt((cells**2).sum(axis=2, keepdims=True))
     cells /= size + 0.3 * size.mean() + 1e-6
     cells -= cells.mean(axis=2, keepdims=True)
@@ -185,7 +198,7 @@ def _register(
     """(agreement, whether inverted, the transformation found from `warp` on)."""
     side = len(first)
     one, other = _local(first, side / 24), _local(second, side / 24)
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-3)
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, STEPS, 1e-3)
     try:
         _, moved_by = cv2.findTransformECC(
             _edges(one), _edges(other), warp, cv2.MOTION_AFFINE, criteria, None, 5
@@ -236,7 +249,9 @@ def _edges(local: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _cells(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(resize_image(plane, (CELLS, CELLS)), np.float32)
+    """(SIDE, SIDE) -> (CELLS, CELLS), each cell with a share of its neighbours, so that a shift changes little."""
+    small = np.asarray(resize_image(plane, (4 * CELLS, 4 * CELLS)), np.float32)
+    return np.asarray(resize_image(cv2.GaussianBlur(small, (0, 0), 2), (CELLS, CELLS)), np.float32)
 
 
 def _looks(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
@@ -282,9 +297,10 @@ _Found = Iterable[tuple[bool, int, NDArray[np.intp], NDArray[np.float32]]]
 
 def _exact(descriptors: NDArray[np.float16]) -> _Found:
     every = descriptors.astype(np.float32)
-    count = min(NEIGHBOURS + 1, len(every))
     for start in range(0, len(every), _BATCH):
         for mirrored in (False, True):
+            # The nearest of all is the image itself.
+            count = min((MIRRORED_NEIGHBOURS if mirrored else NEIGHBOURS) + 1, len(every))
             part = every[start : start + _BATCH]
             similar = (mirror(part) if mirrored else part) @ every.T
             places = np.argpartition(-similar, count - 1, axis=1)[:, :count]
@@ -302,10 +318,6 @@ def _approximate(descriptors: NDArray[np.float16]) -> _Found:
     for start in range(0, len(descriptors), _BATCH):
         for mirrored in (False, True):
             part = descriptors[start : start + _BATCH].astype(np.float32)
-            matches = index.search((mirror(part) if mirrored else part).astype(np.float16), NEIGHBOURS + 1)
+            count = (MIRRORED_NEIGHBOURS if mirrored else NEIGHBOURS) + 1
+            matches = index.search((mirror(part) if mirrored else part).astype(np.float16), count)
             yield mirrored, start, matches.keys.astype(np.intp), 1 - matches.distances.astype(np.float32)
-
-
-def joined(ids: Sequence[str], sets: Iterable[Collection[str]]) -> dict[str, int]:
-    """Id -> number of its set, for those that are in one."""
-    return {name: number for number, found in enumerate(sets) for name in found if name in set(ids)}
