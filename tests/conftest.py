@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Several workers share the cores: a thread pool for each in every worker waits for the others more than it computes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 # Two workers share two cores: more threads than that wait for each other. Read when PyTorch and OpenMP are loaded.
