@@ -41,13 +41,16 @@ class SameConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, ceil(H / stride), ceil(W / stride))."""
-        down, across = (
-            max((-(-side // self.stride) - 1) * self.stride + self.kernel - side, 0) for side in x.shape[-2:]
-        )
+        down, across = (self._padding(side) for side in x.shape[-2:])
         if down or across:
             x = F.pad(x, [across // 2, across - across // 2, down // 2, down - down // 2])
         found: Tensor = self.normalisation(self.convolution(x))
         return found
+
+    def _padding(self, side: int) -> int:
+        # An exported network has one input size, which every stride divides.
+        rest = 0 if torch.jit.is_tracing() else side % self.stride
+        return max(self.kernel - (rest or self.stride), 0)
 
 
 class InvertedBottleneck(nn.Module):
