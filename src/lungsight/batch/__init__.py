@@ -23,6 +23,7 @@ from lungsight.inference.reader import Duplicate
 from lungsight.progress import ProgressCallback, silent
 from lungsight.records import Record
 from lungsight.wording import Decision, Status
+from lungsight.writers.dicom_source import Identity
 from lungsight.writers.results import ResultsTable
 from lungsight.xray import Limits
 
@@ -83,6 +84,9 @@ def predict(
     outline: bool = False,
     formats: Sequence[str] = (),
     table: str = "csv",
+    anonymous: bool = False,
+    new_uids: bool = False,
+    include_score: bool = False,
     batch: int = 8,
     limits: Limits | None = None,
     progress: ProgressCallback = silent,
@@ -108,6 +112,9 @@ def predict(
         outline: overlays with the outline alone, without a tint.
         formats: further forms of the masks, of `outputs.FORMATS`.
         table: 'csv', or 'parquet' for `results.parquet/` beside it (needs pyarrow).
+        anonymous: DICOM results name no patient, and the tables no UIDs.
+        new_uids: the same, and DICOM results have new UIDs, alike in all of this run.
+        include_score: the DICOM report (`sr`) says the research score too.
         batch: X-rays that go through the networks together.
         limits: how large a file is accepted; those of `model` where None.
         progress: told how many inputs are done, and of how many.
@@ -131,7 +138,14 @@ def predict(
     given = [inputs] if isinstance(inputs, str | Path) else inputs
     folder = Path(out)
     outputs = Outputs(
-        folder, labels=labels, overlays=overlays, outline=outline, formats=tuple(formats), table=table
+        folder,
+        labels=labels,
+        overlays=overlays,
+        outline=outline,
+        formats=tuple(formats),
+        table=table,
+        identity=Identity(anonymous or new_uids, new_uids),
+        include_score=include_score,
     )
     settings = RunSettings.of(engine, labels=labels, outputs=outputs.kinds)
     mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"

@@ -98,7 +98,7 @@ def _found(
     passed_over: list[PassedOverError],
 ) -> Iterator[tuple[Place, PurePath]]:
     if isinstance(group, list):
-        for found in find_inputs(group, recursive=recursive, problems=problems):
+        for found in find_inputs(group, recursive=recursive, problems=problems, passed_over=passed_over):
             yield Place(str(found.path), "file", str(found.path)), found.relative
     elif is_address(group):
         yield from at_address(str(group), passed_over)

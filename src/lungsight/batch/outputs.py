@@ -19,6 +19,7 @@ from lungsight.inference.drawing import encode_mask, encode_picture, thumbnail, 
 from lungsight.wording import Status
 from lungsight.writers import shapes
 from lungsight.writers.contact import ContactSheet, thumbnail_of
+from lungsight.writers.dicom_source import Identity
 from lungsight.writers.results import ResultsJson
 
 OVERLAY_SIDE = 2048
@@ -32,8 +33,13 @@ FORMATS = {
     "labelme": ("labelme", ".json"),
     "transparent": ("transparent", ".png"),
     "seg": ("seg", ".dcm"),
+    "sc": ("sc", ".dcm"),
+    "sr": ("sr", ".dcm"),
 }
 """Further forms of the masks: folder and ending of their files. `coco` is gathered in `coco.json` too."""
+
+DICOM_FORMATS = ("seg", "sc", "sr")
+"""Of X-rays that are DICOM files themselves."""
 
 TABLES = ("csv", "parquet")
 
@@ -62,6 +68,8 @@ class Outputs:
         outline: bool = False,
         formats: tuple[str, ...] = (),
         table: str = "csv",
+        identity: Identity | None = None,
+        include_score: bool = False,
     ) -> None:
         """Say what is to be written.
 
@@ -76,11 +84,14 @@ class Outputs:
         if table not in TABLES:
             raise ConfigError("the table is not known", where="table", hint=f"Known: {', '.join(TABLES)}")
         self.folder, self.labels, self.overlays, self.outline = folder, labels, overlays, outline
+        self.identity, self.include_score = identity or Identity(), include_score
         self.formats = tuple(name for name in FORMATS if name in formats)
         self.kinds = (
             *(["overlays-outline" if outline else "overlays"] if overlays else []),
             *self.formats,
             table,
+            *(["new-uids"] if self.identity.new_uids else ["anonymous"] if self.identity.anonymous else []),
+            *(["score-in-sr"] if include_score else []),
         )
 
     def write(self, result: Result, stem: str) -> Written:
@@ -97,6 +108,8 @@ class Outputs:
             OutputError: nothing can be written.
         """
         row = result.record
+        if self.identity.anonymous:
+            row = msgspec.structs.replace(row, study_uid="", series_uid="", sop_uid="")
         mask, picture = PurePath("masks") / f"{stem}.png", PurePath("overlays") / f"{stem}.jpg"
         try:
             write_bytes(self.folder / mask, encode_mask(result.labels if self.labels else result.mask))
@@ -106,7 +119,7 @@ class Outputs:
                 write_bytes(self.folder / picture, encode_picture(drawn, ".jpg"))
                 row = msgspec.structs.replace(row, overlay=picture.as_posix())
             for name in self.formats:
-                data = _encode(name, result)
+                data = self._dicom(name, result) if name in DICOM_FORMATS else _encode(name, result)
                 if data is not None:
                     write_bytes(self._path(name, stem), data)
         except LungsightError as error:
@@ -123,7 +136,7 @@ class Outputs:
         names = [name for name in (row.mask, row.overlay) if name]
         if row.mask:
             stem = str(PurePath(*PurePath(row.mask).parts[1:]).with_suffix(""))
-            wanted = [name for name in self.formats if name != "seg" or row.format == "DICOM"]
+            wanted = [name for name in self.formats if name not in DICOM_FORMATS or row.format == "DICOM"]
             names += [str(self._path(name, stem).relative_to(self.folder)) for name in wanted]
             if self.overlays and not row.overlay:
                 return False
@@ -132,6 +145,14 @@ class Outputs:
     def thumbnail_of(self, row: ResultRecord) -> bytes | None:
         """From the files of an earlier run."""
         return thumbnail_of(row, self.folder)
+
+    def _dicom(self, name: str, result: Result) -> bytes | None:
+        if result.xray.format != "DICOM":
+            return None
+        from lungsight.writers.dicom_results import encode_results
+
+        found = encode_results(result.name, result, [name], self.identity, include_score=self.include_score)
+        return found[0][1]
 
     def _path(self, name: str, stem: str) -> Path:
         place, ending = FORMATS[name]
@@ -144,13 +165,6 @@ def _encode(name: str, result: Result) -> bytes | None:
         return shapes.nifti(result.labels, result.xray.spacing)
     if name == "transparent":
         return encode_picture(transparent(result.labels), ".png")
-    if name == "seg":
-        if result.xray.format != "DICOM":
-            return None
-        from lungsight.writers.dicom_seg import encode_dicom_seg
-
-        network = result.networks[0]
-        return encode_dicom_seg(result.name, result.labels, algorithm=f"{network.name} {network.version}")
     makers: dict[str, Callable[[Any, str], dict[str, Any]]] = {
         "coco": shapes.coco,
         "rle": shapes.rle,

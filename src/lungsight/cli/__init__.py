@@ -10,6 +10,7 @@ import typer
 from lungsight import __version__
 from lungsight.cli import console, data
 from lungsight.cli.audit import audit
+from lungsight.cli.dicom_node import dicom_node
 from lungsight.cli.evaluate import evaluate
 from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
@@ -33,6 +34,7 @@ app = typer.Typer(
 for command in (
     predict,
     serve,
+    dicom_node,
     explain,
     train,
     cross_validate,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTICE = "Research use only, not for diagnosis."
 LISTED = 20
 """Failures that are named on the terminal; of more than these the number is told."""
-FORMATS = "nifti, coco, rle, darwin, labelme, transparent, seg"
+FORMATS = "nifti, coco, rle, darwin, labelme, transparent, seg, sc, sr"
 
 
 def predict(
@@ -54,6 +54,9 @@ def predict(
         list[str] | None,
         typer.Option("--format", help=f"A further form of the masks, more than once: {FORMATS}."),
     ] = None,
+    anonymous: Annotated[bool, typer.Option(help="DICOM results name no patient, tables no UIDs.")] = False,
+    new_uids: Annotated[bool, typer.Option(help="The same, and DICOM results have new UIDs.")] = False,
+    include_score: Annotated[bool, typer.Option(help="The DICOM report (sr) says the score too.")] = False,
     table: Annotated[str, typer.Option(help="csv, or parquet for results.parquet/ beside it.")] = "csv",
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which it says 'covid'; default: the network's.")
@@ -129,6 +132,9 @@ def predict(
                 outline=outline,
                 formats=formats or (),
                 table=table,
+                anonymous=anonymous,
+                new_uids=new_uids,
+                include_score=include_score,
                 batch=batch,
                 progress=progress,
             )
