@@ -63,6 +63,25 @@ def test_scores_of_anybody(table: Dataset, tmp_path: Path) -> None:
     assert "Pooled" in (out / "tables" / "first.csv").read_text()
 
 
+def test_a_perfect_score_of_few_patients_is_nowhere_without_its_note(tmp_path: Path) -> None:
+    """In the terminal, the page, the tables, the checklist, and as a code in the JSON."""
+    table, out = write_table(tmp_path / "data", [True, False] * 3), tmp_path / "out"
+    csv = write_scores(tmp_path / "s.csv", table)
+    result = run("--predictions", csv, "--data", table.root, "--out", out)
+    assert result.exit_code == 0, result.output
+    words = "too few: 3 patients in the rarer class"
+    first = (out / "tables" / "first.csv").read_text().splitlines()[1]
+    assert first.startswith("Pooled,1.0,,,") and words in first
+    for text in (result.output, (out / "report.html").read_text(), (out / "claim.md").read_text()):
+        assert f"1.000 ({words}" in text
+        assert "1.000 (1.000" not in text
+    metrics = json.loads((out / "metrics.json").read_text())
+    area = metrics["score"]["metrics"]["auroc"]
+    assert area["low"] is None and {"few_in_class", "few_patients"} <= {
+        note["code"] for note in area["notes"]
+    }
+
+
 def test_checklists_have_every_item_once(table: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert (

@@ -238,7 +238,9 @@ def test_every_picture_is_described(page: str) -> None:
 
 def test_numbers_are_in_the_json(written: Path) -> None:
     numbers = json.loads(written.with_suffix(".json").read_text("utf-8"))
-    assert numbers["segmentation"][0]["per_image"]["dice"] == {"value": 0.9471, "low": 0.94, "high": 0.954}
+    assert numbers["segmentation"][0]["per_image"]["dice"] == {
+        "value": 0.9471, "low": 0.94, "high": 0.954, "note": "",
+    }  # fmt: skip
     assert numbers["diagnosis"][0]["confusion"] == [1520, 21, 12, 104]
     assert len(numbers["diagnosis"][0]["roc"]["x"]) == 101
     assert numbers["provenance"]["seed"] == 2020

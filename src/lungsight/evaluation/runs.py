@@ -133,7 +133,8 @@ def load_metrics(run: str | Path) -> dict[str, Any]:
     for key in ("masks", "score"):
         inner = found.pop(key, None)
         if isinstance(inner, dict):
-            found |= {**inner, **inner.pop("metrics", {})}
+            own = inner.pop("metrics", {})
+            found |= inner | own
     return found
 
 

@@ -250,7 +250,8 @@ def _drawn(svg: str, alt: str) -> Any:
 def _cell(value: Cell, digits: int, *, signed: bool = False) -> dict[str, str]:
     if isinstance(value, Measure) and value.bounds:
         ends = " to ".join(show(end, digits) for end in value.bounds)
-        return {"text": show(value.value, digits), "interval": ends}
+        beside = f"{ends}; {value.note}" if value.note else ends
+        return {"text": show(value.value, digits), "interval": beside}
     return {"text": show(value, digits, signed=signed), "interval": ""}
 
 
