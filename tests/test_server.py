@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -12,6 +13,7 @@ from typing import Any
 
 import cv2
 import httpx
+import msgspec
 import numpy as np
 import pydicom
 import pytest
@@ -22,14 +24,17 @@ from hypothesis.extra import numpy as arrays
 
 from lungsight.card import Calibration
 from lungsight.inference import Lungsight, load_model
+from lungsight.inference.result import ResultRecord
 from lungsight.model import load_bundle, save
+from lungsight.records import plain, to_json
 from lungsight.server import answers
-from lungsight.server.answers import Form
+from lungsight.server.answers import MediaType
 from lungsight.server.app import create_app
 from lungsight.server.engine import Engine, Job
 from lungsight.server.problems import Busy, Problem
-from lungsight.server.schemas import EXAMPLE, Predictions
+from lungsight.server.records import EXAMPLE, Predictions
 from lungsight.server.settings import Settings
+from lungsight.wording import Decision, Flag, GateAnswer, Reason, Status
 from lungsight.xray.base import Limits
 from server_process import PATIENT, dicom, png, running
 from tiny_networks import SIZE, diagnosis_card, draw_chest, write_bundle
@@ -59,8 +64,14 @@ def post(client: httpx.Client, *files: bytes, accept: str = "*/*", **query: Any)
 def one(client: httpx.Client, data: bytes, **query: Any) -> dict[str, Any]:
     answer = post(client, data, **query)
     assert answer.status_code == 200, answer.text
-    Predictions.model_validate(answer.json())
-    return answer.json()["predictions"][0]
+    checked(answer)
+    row = answer.json()["predictions"][0]
+    return {**{key: value for key, value in row.items() if key != "result"}, "result": row["result"]}
+
+
+def checked(answer: Any) -> None:
+    """The answer is what the record says."""
+    msgspec.json.decode(answer.content, type=Predictions)
 
 
 def picture(encoded: str | bytes) -> np.ndarray:
@@ -73,19 +84,31 @@ def picture(encoded: str | bytes) -> np.ndarray:
 
 def test_the_answer_is_the_models(client: httpx.Client, model: Lungsight) -> None:
     told, result = one(client, png()), model(draw_chest())
-    assert told["decision"] == result.decision
-    assert told["probability"] == pytest.approx(result.probability)
-    assert told["interval"] == pytest.approx(result.interval)
-    assert (told["lungs"]["right"]["pixels"], told["lungs"]["left"]["pixels"]) == result.areas
-    assert told["image"] == {"height": 200, "width": 160, "format": "PNG", "bits": 8, "spacing_mm": None}
+    row = told["result"]
+    assert row["decision"] == result.decision
+    assert row["probability"] == pytest.approx(result.probability)
+    assert (row["low"], row["high"]) == pytest.approx(result.interval)
+    assert (row["right_lung_px"], row["left_lung_px"]) == result.areas
+    assert [row[word] for word in ("height", "width", "format", "bits")] == [200, 160, "PNG", 8]
+    assert row["input"] == "" and row["spacing_row_mm"] is None
+    assert [name.split("@")[0] for name in row["networks"]] == ["tiny-lungs", "tiny-diagnosis", "tiny-gate"]
+    assert told["threshold"] == 0.5 and told["mask_threshold"] == 0.5
     assert np.array_equal(picture(told["mask"]["png"]) == 255, result.mask)
     assert "display" not in told and "evidence" not in told
 
 
+def test_every_field_of_the_record_is_answered(client: httpx.Client) -> None:
+    """The answer, the tables and the page's table have one shape."""
+    fields = [field.name for field in msgspec.structs.fields(ResultRecord)]
+    answer = post(client, png(), b"junk of no kind").json()["predictions"]
+    assert [list(row["result"]) for row in answer] == [fields, fields]
+    assert client.get("/v1/models").json()["columns"] == fields
+
+
 def test_masks_as_run_lengths(client: httpx.Client, model: Lungsight) -> None:
-    answer = post(client, png(), accept=Form.rle)
-    assert answer.headers["content-type"].startswith(Form.rle)
-    Predictions.model_validate(answer.json())
+    answer = post(client, png(), accept=MediaType.rle)
+    assert answer.headers["content-type"].startswith(MediaType.rle)
+    checked(answer)
     rle, labels = answer.json()["predictions"][0]["mask"]["rle"], model(draw_chest()).labels
     assert np.array_equal(decode(rle["right"]), labels == 1)
     assert np.array_equal(decode(rle["left"]), labels == 2)
@@ -103,13 +126,13 @@ def test_pictures_by_accept(client: httpx.Client, model: Lungsight) -> None:
 def test_a_bad_file_leaves_the_others_alone(client: httpx.Client) -> None:
     answer = post(client, png(), b"<html>no</html>", b"", dicom())
     assert answer.status_code == 200
-    Predictions.model_validate(answer.json())
+    checked(answer)
     rows = answer.json()["predictions"]
-    assert [row["status"] for row in rows] == ["ok", "failed", "failed", "ok"]
+    assert [row["result"]["status"] for row in rows] == ["ok", "failed", "failed", "ok"]
     assert [row["index"] for row in rows] == [0, 1, 2, 3]
-    assert "web page" in rows[1]["error"]["detail"]
-    assert "empty" in rows[2]["error"]["detail"]
-    assert rows[0]["probability"] == pytest.approx(rows[3]["probability"], abs=0.01)
+    assert "web page" in rows[1]["result"]["message"] and "PNG, JPEG" in rows[1]["hint"]
+    assert "empty" in rows[2]["result"]["message"]
+    assert rows[0]["result"]["probability"] == pytest.approx(rows[3]["result"]["probability"], abs=0.01)
 
 
 def test_nothing_usable_is_a_problem(client: httpx.Client) -> None:
@@ -125,8 +148,8 @@ def test_nothing_usable_is_a_problem(client: httpx.Client) -> None:
 def test_the_mask_threshold_moves_the_mask_alone(client: httpx.Client, model: Lungsight) -> None:
     usual, wide = one(client, png()), one(client, png(), mask_threshold=0.01)
     assert wide["mask"]["threshold"] == 0.01
-    assert wide["lungs"]["right"]["pixels"] > usual["lungs"]["right"]["pixels"]
-    assert wide["probability"] == usual["probability"]
+    assert wide["result"]["right_lung_px"] > usual["result"]["right_lung_px"]
+    assert wide["result"]["probability"] == usual["result"]["probability"]
     expected = Lungsight(model.bundle, threads=1, mask_threshold=0.01)(draw_chest()).mask
     assert np.array_equal(picture(wide["mask"]["png"]) == 255, expected)
 
@@ -138,7 +161,7 @@ def test_what_a_browser_cannot_show_is_made_for_the_screen(client: httpx.Client)
     assert shown.dtype == np.uint8 and shown.shape == (2048, 1024)
     assert (told["display"]["height"], told["display"]["width"]) == shown.shape
     assert shown[1024, 300] < shown[100, 512]
-    assert told["lungs"]["right"]["mm2"] == pytest.approx(told["lungs"]["right"]["pixels"] * 0.125)
+    assert told["result"]["right_lung_mm2"] == pytest.approx(told["result"]["right_lung_px"] * 0.125)
     assert "mask" not in told
 
 
@@ -151,7 +174,7 @@ def test_the_probability_map_gives_the_mask(client: httpx.Client, model: Lungsig
     assert sent["box"] == [0, 0, 200, 160]
     sides = picture(sent["sides_png"])
     assert (sides[:, :20] == 255).all() and (sides[:, -20:] == 0).all()
-    restored = cv2.resize(small.astype(np.float32) / 255, (160, 200)) > sent["mask_threshold"]
+    restored = cv2.resize(small.astype(np.float32) / 255, (160, 200)) >= told["mask_threshold"]
     assert (restored != result.mask).mean() < 0.01
 
 
@@ -159,7 +182,7 @@ def test_the_evidence_and_its_share(client: httpx.Client, model: Lungsight) -> N
     told = one(client, png(), include=["evidence"])["evidence"]
     values = model(draw_chest()).diagnosis.evidence
     assert values is not None
-    assert 0 < told["share_inside_lungs"] < 1
+    assert 0 < told["fraction_inside_lungs"] < 1
     back = (picture(told["png"]) - 127.5) / 127.5 * told["scale"]
     assert np.abs(back - values).max() < told["scale"] / 100
     assert one(client, png(np.full((90, 90), 100, np.uint8)), include=["evidence"])["evidence"] is None
@@ -182,7 +205,7 @@ def test_a_dicom_seg(client: httpx.Client, model: Lungsight) -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_run_lengths_come_back(mask: np.ndarray) -> None:
-    assert np.array_equal(decode(answers.encode_rle(mask)), mask)
+    assert np.array_equal(decode(plain(answers.encode_rle(mask))), mask)
 
 
 def decode(rle: dict[str, Any]) -> np.ndarray:
@@ -196,24 +219,24 @@ def decode(rle: dict[str, Any]) -> np.ndarray:
 @pytest.mark.parametrize(
     ("accept", "form"),
     [
-        ("", Form.json),
-        ("*/*", Form.json),
-        ("text/html, application/xhtml+xml, */*;q=0.8", Form.json),
-        ("image/png", Form.mask),
-        ("application/json;q=0.2, image/png", Form.mask),
-        ("image/*", Form.mask),
-        ("application/vnd.lungsight.rle+json", Form.rle),
-        ("APPLICATION/DICOM", Form.dicom),
+        ("", MediaType.json),
+        ("*/*", MediaType.json),
+        ("text/html, application/xhtml+xml, */*;q=0.8", MediaType.json),
+        ("image/png", MediaType.mask),
+        ("application/json;q=0.2, image/png", MediaType.mask),
+        ("image/*", MediaType.mask),
+        ("application/vnd.lungsight.rle+json", MediaType.rle),
+        ("APPLICATION/DICOM", MediaType.dicom),
     ],
 )
-def test_forms(accept: str, form: Form) -> None:
-    assert answers.choose_form(accept) is form
+def test_forms(accept: str, form: MediaType) -> None:
+    assert answers.choose_media_type(accept) is form
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "image/webp;q=1", "image/png;q=0", "application/json;q=x"])
 def test_no_such_form(accept: str) -> None:
     with pytest.raises(Problem) as raised:
-        answers.choose_form(accept)
+        answers.choose_media_type(accept)
     assert raised.value.status == 406
 
 
@@ -280,14 +303,127 @@ def test_the_sample_is_a_chest(client: httpx.Client) -> None:
     assert picture(sample.content).shape == (512, 512)
 
 
+def test_grey_values_as_they_are(client: httpx.Client) -> None:
+    sent = one(client, png(), include=["grey"])["grey"]
+    assert np.array_equal(picture(sent["png"]), draw_chest())
+    assert (sent["bits"], sent["slope"], sent["intercept"], sent["center"], sent["window"]) == (
+        8,
+        1,
+        0,
+        128,
+        256,
+    )
+
+
+def test_every_mask_carries_its_warnings(client: httpx.Client) -> None:
+    """Whatever its format: a mask that is passed on alone must not look sure."""
+    chest = draw_chest()
+    chest[:, :90] = 180  # one lung is left
+    expected = post(client, png(chest)).json()["predictions"][0]["result"]
+    codes = {*expected["flags"], *expected["reasons"]}
+    assert "small" in codes
+    for accept in ("image/png", "image/jpeg", "application/dicom"):
+        data = dicom(chest) if accept == "application/dicom" else png(chest)
+        answer = post(client, data, accept=accept)
+        assert answer.status_code == 200
+        assert set(answer.headers["lungsight-warnings"].split(", ")) == codes
+    assert post(client, png(), accept="image/png").headers["lungsight-warnings"] == ""
+
+
+def test_a_head_is_a_get_without_its_body(client: httpx.Client) -> None:
+    for path in (
+        "/",
+        "/docs",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/v1/models",
+        "/v1/sample",
+    ):
+        head, get = client.head(path), client.get(path)
+        assert head.status_code == get.status_code == 200, path
+        assert head.content == b"" and head.headers["content-type"] == get.headers["content-type"]
+    assert client.head("/v1/predictions").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/v1/predictions?treshold=0.2", "/v1/models?verbose=1", "/healthz?x"])
+def test_an_unknown_name_in_the_query(client: httpx.Client, path: str) -> None:
+    answer = client.post(path, files={"files": png()}) if "predictions" in path else client.get(path)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "unknown_query"
+    assert "treshold" not in answer.text and "verbose" not in answer.text
+
+
+def test_request_ids(client: httpx.Client) -> None:
+    own = "0af7651916cd43dd8448eb211c80319c"
+    assert client.get("/healthz", headers={"X-Request-ID": own}).headers["x-request-id"] == own
+    for other in ("Quatermain", "cafe", "12345678 ab", "a" * 65):
+        answer = client.get("/healthz", headers={"X-Request-ID": other}).headers["x-request-id"]
+        assert answer != other and len(answer) == 12
+
+
+def test_every_code_has_its_words_on_the_page(client: httpx.Client) -> None:
+    words = client.get("/v1/wording").json()
+    for kind in (Flag, Reason, Decision, GateAnswer, Status):
+        for code in kind:
+            assert words[kind.__name__.lower()][code], code
+    for flag in Flag:
+        assert words["meaning"][flag]
+    for decision in Decision:
+        assert set(words["verdict"][decision]) == {"title", "text", "brief"}
+
+
+def test_the_documentation_needs_nobody(client: httpx.Client) -> None:
+    text = client.get("/docs").text
+    assert "<script" not in text and "//" not in text.replace("<!doctype html>", "")
+    document = client.get("/openapi.json").json()
+    for path in document["paths"]:
+        assert f" {path}</code>" in text
+    for name in document["components"]["schemas"]:
+        assert f'id="{name}"' in text
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from references(one)
+
+
+def test_openapi_is_whole(client: httpx.Client, app: FastAPI) -> None:
+    """Every reference leads somewhere, every problem is one shape, every route is described."""
+    document = client.get("/openapi.json").json()
+    for reference in references(document):
+        found = document
+        for step in reference.removeprefix("#/").split("/"):
+            found = found[step]
+    routes = {route.path for route in app.routes if hasattr(route, "dependant")}
+    assert set(document["paths"]) == routes - {"/", "/docs", "/openapi.json"}
+    problem = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    for response in document["components"]["responses"].values():
+        assert response["content"] == {"application/problem+json": problem}
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert {"421", "422"} <= set(operation["responses"])
+            assert operation.get("security") == [] or "401" in operation["responses"]
+
+
 def test_openapi_describes_it(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     operation = schema["paths"]["/v1/predictions"]["post"]
     assert "multipart/form-data" in operation["requestBody"]["content"]
-    assert set(operation["responses"]["200"]["content"]) == set(Form)
-    assert operation["responses"]["200"]["content"]["application/json"]["example"] == EXAMPLE
-    assert {"400", "406", "408", "413", "415", "422", "503"} <= set(operation["responses"])
-    Predictions.model_validate(EXAMPLE)
+    assert set(operation["responses"]["200"]["content"]) == set(MediaType)
+    assert operation["responses"]["200"]["content"]["application/json"]["example"] == json.loads(
+        to_json(EXAMPLE)
+    )
+    assert {"400", "401", "403", "406", "408", "413", "415", "421", "422", "503"} <= set(
+        operation["responses"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,13 @@ CHANGED = 0.5
 RAISED, LOWERED = (197, 27, 125), (77, 146, 33)
 """RGB pink and green, told apart under the common colour blindnesses (ColorBrewer PiYG)."""
 
+LUNGS_ALONE = (
+    "The network saw the lungs with a thin rim, on black. The rest of what moved the score lies on that rim and on "
+    "the black between and around the lungs: their outline can move the score as well as what is in them, and a cell "
+    "of the map holds some of both."
+)
+WHOLE_IMAGE = "The network saw the whole picture; what lies outside the lungs is not about the lungs."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
@@ -60,9 +67,14 @@ class Explanation:
     frame: Frame
     """From the pixels of the file to `values`."""
     inside: float | None
-    """Share, 0 to 1, of the absolute values that lies inside the lungs; None where all values are 0."""
+    """Fraction, 0 to 1, of the absolute values that lies inside the lungs; None where all values are 0.
+
+    A cell counts by the part of it that is lung; nothing is smoothed before.
+    """
     lungs: NDArray[np.bool_] = field(repr=False)
     """(h, w) the cells that the lungs touch."""
+    text: str = ""
+    """Why some of it lies outside the lungs, in a sentence or two."""
 
     def map(self) -> NDArray[np.float32]:
         """(H, W) at the size of the file, 0 outside what the network saw."""
@@ -245,14 +257,20 @@ def _network(model: Lungsight) -> Model:
 
 def _placed(method: Method, values: NDArray[np.float32], view: _View) -> Explanation:
     size = (int(values.shape[0]), int(values.shape[1]))
-    near = view.frame(size, original=False)
-    weight = np.abs(near.restore(values))
-    total = float(weight.sum())
     top, left, bottom, right = view.box
-    touched = resample(view.mask[top:bottom, left:right].astype(np.float32), size, "area")
-    inside = float(weight[view.mask].sum()) / total if total > 0 else None
+    # The cells tile the box: of each cell the part that is lung, before anything is smoothed for a picture.
+    cover = resample(view.mask[top:bottom, left:right].astype(np.float32), size, "area")
+    weight = np.abs(values)
+    total = float(weight.sum())
+    inside = float((weight * cover).sum()) / total if total > 0 else None
+    alone = view.settings.preprocessing != "resize"
     return Explanation(
-        method, np.asarray(values, np.float32), view.frame(size, original=True), inside, touched > 0
+        method,
+        np.asarray(values, np.float32),
+        view.frame(size, original=True),
+        inside,
+        cover > 0,
+        LUNGS_ALONE if alone else WHOLE_IMAGE,
     )
 
 

@@ -615,3 +615,46 @@ def words() -> dict[str, dict[str, str]]:
         kind.__name__.lower(): {str(code): text for code, text in table.items()}
         for kind, table in WORDS.items()
     }
+
+
+MEANING: dict[str, str] = {
+    Flag.NO_LUNGS: "There is nothing here that looks like lungs.",
+    Flag.ONE_LUNG: "The other may be white, cut off or missed. A score on one lung is worth little.",
+    Flag.ASYMMETRIC: "A collapsed or white lung, a turned patient, or a wrong mask. Look at the outline.",
+    Flag.SMALL: "The mask may be wrong, or the picture shows more than a chest.",
+    Flag.LARGE: "The mask may be wrong, or the picture is cut close.",
+    Flag.AT_EDGE: "What lies outside the picture was not seen.",
+    Flag.MANY_COMPONENTS: "The mask is torn. Look at the outline, or move the threshold.",
+    Flag.UPSIDE_DOWN: "The lungs are closer together at their bases than at their tops.",
+    Flag.INVERTED: "Air should be dark. If bones are black here, the mask and the score mean nothing.",
+}
+"""What a flag may mean, for the page."""
+
+VERDICT: dict[Decision, dict[str, str]] = {
+    Decision.COVID: {
+        "title": "More like the COVID-19 X-rays",
+        "text": "among the pictures that the network learned from. That is a likeness, not a finding.",
+        "brief": "more like COVID-19",
+    },
+    Decision.NOT_COVID: {
+        "title": "More like the X-rays without COVID-19",
+        "text": "among the pictures that the network learned from. It rules nothing out.",
+        "brief": "more like without",
+    },
+    Decision.UNCERTAIN: {
+        "title": "Cannot tell",
+        "text": "The score lies where the network is wrong too often to say anything. "
+        "It does not mean “half ill”.",
+        "brief": "cannot tell",
+    },
+    Decision.NOT_SCORED: {"title": "Not scored", "text": "", "brief": "not scored"},
+}
+"""A decision as the page says it: as a likeness and never as a finding."""
+
+
+def page_words() -> dict[str, dict[str, object]]:
+    """What the page needs to say every code: `words`, what flags mean, and the verdicts."""
+    made: dict[str, dict[str, object]] = {kind: dict(table) for kind, table in words().items()}
+    made["meaning"] = {str(code): text for code, text in MEANING.items()}
+    made["verdict"] = {str(code): dict(texts) for code, texts in VERDICT.items()}
+    return made

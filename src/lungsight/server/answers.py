@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,17 +18,25 @@ from lungsight.card import Calibration
 from lungsight.inference import Lungsight, Result
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
-from lungsight.preprocess import resample, to_uint8
+from lungsight.inference.result import ResultRecord
+from lungsight.preprocess import resize_image, to_uint8, to_unit
+from lungsight.records import to_json
+from lungsight.server import records
 from lungsight.server.problems import Problem
-from lungsight.wording import say, say_all
+from lungsight.server.records import Prediction
+from lungsight.wording import Status
 from lungsight.writers.dicom_seg import encode_dicom_seg
 from lungsight.writers.images import encode_picture, overlay
 
 DISPLAY = 2048
 """Longer side, in pixels, of the picture for the screen."""
+GREY_PIXELS = 16_000_000
+"""Grey values that are sent of one X-ray; a larger one is reduced."""
+WARNINGS = "Lungsight-Warnings"
+"""Header with the codes of what speaks against a mask, whatever its format."""
 
 
-class Form(StrEnum):
+class MediaType(StrEnum):
     """What an answer may be, told by Accept."""
 
     json = "application/json"
@@ -36,12 +45,18 @@ class Form(StrEnum):
     overlay = "image/jpeg"
     dicom = "application/dicom"
 
+    @property
+    def for_many(self) -> bool:
+        """It may hold several files."""
+        return self in (MediaType.json, MediaType.rle)
 
-class Part(StrEnum):
+
+class Include(StrEnum):
     """What JSON may hold beside the figures."""
 
     mask = "mask"
     display = "display"
+    grey = "grey"
     probability = "probability"
     evidence = "evidence"
 
@@ -50,21 +65,30 @@ class Part(StrEnum):
 class ResponseOptions:
     """What a request asks for."""
 
-    form: Form
-    parts: frozenset[Part]
+    media_type: MediaType
+    include: frozenset[Include]
     mask_threshold: float | None = None
     """For masks alone; the score rests on the network's own."""
     labels: bool = False
     """Mask pictures with 1 for the right and 2 for the left lung."""
 
 
-def choose_form(accept: str) -> Form:
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What is sent of one file."""
+
+    content: bytes
+    warnings: tuple[str, ...] = ()
+    """Codes of what speaks against its mask."""
+
+
+def choose_media_type(accept: str) -> MediaType:
     """The form that an Accept header prefers (RFC 9110, 12.5.1); JSON where it takes anything.
 
     Raises:
         Problem: none of the forms is acceptable.
     """
-    best, quality = Form.json, 0.0
+    best, quality = MediaType.json, 0.0
     for item in (accept or "*/*").lower().split(","):
         kind, *parameters = (piece.strip() for piece in item.split(";"))
         q = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
@@ -72,156 +96,197 @@ def choose_form(accept: str) -> Form:
             weight = float(q)
         except ValueError:
             weight = 0.0
-        matches = [form for form in Form if kind in (form, "*/*", f"{form.partition('/')[0]}/*")]
+        matches = [form for form in MediaType if kind in (form, "*/*", f"{form.partition('/')[0]}/*")]
         if matches and weight > quality:
             best, quality = matches[0], weight
     if not quality:
-        raise Problem(406, "no_such_form", f"An answer can be one of {', '.join(Form)}.")
+        raise Problem(406, "no_such_form", f"An answer can be one of {', '.join(MediaType)}.")
     return best
 
 
-def answer(
-    model: Lungsight, result: Result, data: bytes | bytearray, wish: ResponseOptions
-) -> dict[str, Any] | bytes:
+def payload(
+    model: Lungsight, result: Result, data: bytes | bytearray, index: int, options: ResponseOptions
+) -> Payload:
     """What is sent for one X-ray.
 
     Args:
         model: that predicted.
         result: what it predicted.
         data: the file.
-        wish: what is asked for.
+        index: its place in the request.
+        options: what is asked for.
 
     Raises:
         Problem: a DICOM SEG is asked for, and the X-ray is no DICOM file.
+        InputError: the DICOM file lacks what a SEG must repeat.
     """
-    threshold = wish.mask_threshold or model.mask_threshold
+    threshold = options.mask_threshold or model.mask_threshold
     found = lungs.find(result.network_map, threshold)
     labels = (
         result.labels
         if threshold == model.mask_threshold
         else found.labels(result.frame, mirrored=result.xray.mirrored)
     )
-    match wish.form:
-        case Form.mask:
-            return _png(_mask_values(labels, wish.labels))
-        case Form.overlay:
-            return encode_picture(overlay(result.xray.pixels, labels), ".jpg", quality=90)
-        case Form.dicom:
+    warnings = tuple(dict.fromkeys(str(code) for code in (*result.reasons, *result.flags)))
+    match options.media_type:
+        case MediaType.mask:
+            return Payload(_png(_mask_values(labels, options.labels)), warnings)
+        case MediaType.overlay:
+            return Payload(encode_picture(overlay(result.xray.pixels, labels), ".jpg", quality=90), warnings)
+        case MediaType.dicom:
             if result.xray.format != "DICOM":
                 raise Problem(406, "no_dicom", "A DICOM SEG refers to a DICOM image; the upload is none.")
             card = model.bundle.lungs.card
-            return encode_dicom_seg(
-                bytes(data), labels, algorithm=f"{card.name} {card.version}", anonymous=True
+            algorithm = f"{card.name} {card.version}"
+            return Payload(
+                encode_dicom_seg(bytes(data), labels, algorithm=algorithm, anonymous=True), warnings
             )
-    return _json(model, result, labels, found, wish, threshold)
+    row = _prediction(model, result, labels, found, index, options, threshold)
+    return Payload(to_json(row, indent=0), warnings)
 
 
-def _json(
+def failure(index: int, problem: Problem) -> Payload:
+    """The row of a file that could not be used."""
+    details = problem.details
+    result = ResultRecord(input="", status=Status.FAILED, error=details.code, message=details.detail)
+    return Payload(to_json(Prediction(index=index, result=result, hint=details.hint), indent=0))
+
+
+def _prediction(
     model: Lungsight,
     result: Result,
     labels: NDArray[np.uint8],
     found: Lungs,
-    wish: ResponseOptions,
+    index: int,
+    options: ResponseOptions,
     threshold: float,
-) -> dict[str, Any]:
-    height, width = result.xray.shape
+) -> Prediction:
     counts = np.bincount(labels.ravel(), minlength=3)
-    spacing = result.xray.spacing
-    mm2 = spacing[0] * spacing[1] if spacing else None
-    told: dict[str, Any] = {
-        "status": "ok",
-        "decision": result.decision,
-        "probability": result.probability,
-        "interval": result.interval,
-        "reason": say_all(result.reasons),
-        "gate": {
-            "frontal": result.gate.frontal,
-            "score": result.gate.score,
-            "reasons": [say(code) for code in result.gate.reasons],
-        },
-        "flags": [say(code) for code in result.flags],
-        "notes": result.xray.notes,
-        "lungs": {
-            side: {"pixels": int(counts[label]), "mm2": mm2 and float(counts[label] * mm2)}
-            for side, label in (("right", RIGHT), ("left", LEFT))
-        },
-        "image": {
-            "height": height,
-            "width": width,
-            "format": result.xray.format,
-            "bits": result.xray.bits,
-            "spacing_mm": spacing,
-        },
-        "seconds": round(result.seconds, 4),
-    }
-    if Part.mask in wish.parts:
-        told["mask"] = {"threshold": threshold, **_mask(labels, wish)}
-    if Part.display in wish.parts:
-        told["display"] = _display(result)
-    if Part.probability in wish.parts:
-        told["probability_map"] = {
-            "png": _text(_png(_eight_bits(result.network_map))),
-            "sides_png": _text(_png((found.side >= 0).astype(np.uint8) * np.uint8(255))),
-            "box": result.frame.box,
-            "mask_threshold": model.mask_threshold,
-        }
-    if Part.evidence in wish.parts:
-        told["evidence"] = _evidence(model, result)
-    return told
+    pixel = result.xray.spacing[0] * result.xray.spacing[1] if result.xray.spacing else None
+    right, left = int(counts[RIGHT]), int(counts[LEFT])
+    record = msgspec.structs.replace(
+        result.record,
+        right_lung_px=right,
+        left_lung_px=left,
+        right_lung_mm2=pixel and right * pixel,
+        left_lung_mm2=pixel and left * pixel,
+        # The name stays with the client, and what identifies the study with the file.
+        input="",
+        study_uid="",
+        series_uid="",
+        sop_uid="",
+    )
+    parts: dict[str, Any] = {}
+    if Include.mask in options.include:
+        parts["mask"] = _mask(labels, options, threshold)
+    if Include.display in options.include:
+        parts["display"] = _display(result)
+    if Include.grey in options.include:
+        parts["grey"] = _grey(result)
+    if Include.probability in options.include:
+        parts["probability_map"] = records.ProbabilityMap(
+            _text(_png(_eight_bits(result.network_map))),
+            _text(_png((found.side >= 0).astype(np.uint8) * np.uint8(255))),
+            result.frame.box,
+        )
+    if Include.evidence in options.include:
+        parts["evidence"] = _evidence(model, result)
+    return Prediction(
+        index=index,
+        result=record,
+        threshold=score_threshold(model),
+        mask_threshold=threshold,
+        **parts,
+    )
 
 
-def _mask(labels: NDArray[np.uint8], wish: ResponseOptions) -> dict[str, Any]:
-    if wish.form is Form.rle:
-        return {
-            "rle": {side: encode_rle(labels == label) for side, label in (("right", RIGHT), ("left", LEFT))}
-        }
-    return {"png": _text(_png(_mask_values(labels, wish.labels)))}
+def _mask(labels: NDArray[np.uint8], options: ResponseOptions, threshold: float) -> records.Mask:
+    if options.media_type is MediaType.rle:
+        right, left = (encode_rle(labels == label) for label in (RIGHT, LEFT))
+        return records.Mask(threshold, rle=records.Sides(right, left))
+    return records.Mask(threshold, png=_text(_png(_mask_values(labels, options.labels))))
 
 
 def _mask_values(labels: NDArray[np.uint8], as_labels: bool) -> NDArray[np.uint8]:
     return labels if as_labels else (labels > 0).astype(np.uint8) * np.uint8(255)
 
 
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+def encode_rle(mask: NDArray[np.bool_]) -> records.Rle:
     """COCO's uncompressed run lengths: column by column, beginning with the pixels that are not in the mask."""
     flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
     edges = [0, *(np.flatnonzero(flat[1:] != flat[:-1])).tolist()]
     if edges[-1] != mask.size:
         edges.append(mask.size)
-    return {"size": list(mask.shape), "counts": [after - before for before, after in pairwise(edges)]}
+    height, width = mask.shape
+    return records.Rle((height, width), [after - before for before, after in pairwise(edges)])
 
 
-def _display(result: Result) -> dict[str, Any]:
+def _display(result: Result) -> records.Display:
     picture = to_uint8(result.xray.pixels)
     scale = min(1.0, DISPLAY / max(picture.shape))
     if scale < 1:
         height, width = (max(1, round(side * scale)) for side in picture.shape)
-        picture = resample(picture, (height, width))
-    return {"png": _text(_png(picture)), "height": picture.shape[0], "width": picture.shape[1]}
+        picture = np.asarray(resize_image(picture, (height, width)), np.uint8)
+    return records.Display(_text(_png(picture)), *picture.shape)
 
 
-def _evidence(model: Lungsight, result: Result) -> dict[str, Any] | None:
+def _grey(result: Result) -> records.Grey:
+    pixels = result.xray.pixels
+    values: NDArray[Any]
+    if pixels.dtype == np.uint8:
+        values = pixels
+        slope, center, window = 1.0, 128.0, 256.0
+    else:
+        values = np.rint(np.clip(to_unit(pixels), 0, 1) * np.float32(65535)).astype(np.uint16)
+        slope, center, window = 1 / 65535, 0.5, 1.0
+    intercept, inverted = 0.0, False
+    if values.size > GREY_PIXELS:
+        scale = (GREY_PIXELS / values.size) ** 0.5
+        height, width = (max(1, round(side * scale)) for side in values.shape)
+        values = np.rint(resize_image(values.astype(np.float32), (height, width))).astype(values.dtype)
+    height, width = values.shape
+    return records.Grey(
+        _text(_png(values)),
+        height,
+        width,
+        values.dtype.itemsize * 8,
+        slope,
+        intercept,
+        center,
+        window,
+        inverted,
+    )
+
+
+def _evidence(model: Lungsight, result: Result) -> records.Evidence | None:
     found = explain.evidence(model, result) if model.bundle.diagnosis else None
     if found is None:
         return None
     scale = float(np.abs(found.values).max()) or 1.0
-    return {
-        "png": _text(_png(np.rint(127.5 + 127.5 * found.values / scale).astype(np.uint8))),
-        "scale": scale,
-        "box": found.frame.box,
-        "share_inside_lungs": found.inside,
-    }
+    return records.Evidence(
+        _text(_png(np.rint(127.5 + 127.5 * found.values / scale).astype(np.uint8))),
+        scale,
+        found.frame.box,
+        found.inside,
+        found.text,
+    )
+
+
+def score_threshold(model: Lungsight) -> float | None:
+    """The probability from which on the decision is COVID-19; None without a diagnosis network."""
+    if model.bundle.diagnosis is None:
+        return None
+    return model.bundle.diagnosis.card.threshold if model.threshold is None else model.threshold
 
 
 def cannot_tell(model: Lungsight) -> tuple[float, float] | None:
     """Probabilities between which the answer is 'uncertain'; None where there are none, or no diagnosis network."""
-    if model.bundle.diagnosis is None:
+    limit = score_threshold(model)
+    if model.bundle.diagnosis is None or limit is None:
         return None
-    card = model.bundle.diagnosis.card
-    calibration = card.calibration or Calibration()
+    calibration = model.bundle.diagnosis.card.calibration or Calibration()
     if calibration.uncertain and model.threshold is None:
         return calibration.uncertain
-    limit = card.threshold if model.threshold is None else model.threshold
     unsure = []
     for logit in np.linspace(-20, 20, 801).tolist():
         interval = calibration.interval(logit)
@@ -230,11 +295,27 @@ def cannot_tell(model: Lungsight) -> tuple[float, float] | None:
     return (min(unsure), max(unsure)) if unsure else None
 
 
+def worth(model: Lungsight) -> records.Worth | None:
+    """What the score is worth, by the card: its AUROC within one source where it says it, else the one it has."""
+    metrics = model.bundle.diagnosis.card.metrics if model.bundle.diagnosis else {}
+    for name in ("same_source_auroc", "same_source", "auroc"):
+        given = metrics.get(name)
+        if isinstance(given, dict) and isinstance(given.get("value"), int | float):
+            low, high = given.get("low"), given.get("high")
+            known = isinstance(low, int | float) and isinstance(high, int | float)
+            return records.Worth(
+                float(given["value"]),
+                float(low) if known else None,  # type: ignore[arg-type]
+                float(high) if known else None,  # type: ignore[arg-type]
+            )
+    return None
+
+
 def _eight_bits(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(probability, 0, 1) * np.float32(255)), np.uint8)
 
 
-def _png(picture: NDArray[np.uint8]) -> bytes:
+def _png(picture: NDArray[Any]) -> bytes:
     # Level 1 is twice as fast as the default and a tenth larger.
     return bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
 

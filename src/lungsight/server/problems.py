@@ -40,7 +40,9 @@ class ProblemDetails(Record, frozen=True, kw_only=True):
     code: str
     """Short name of the kind of error, for programs."""
     detail: str
-    """What is wrong and what to do, in plain words; nothing of an upload."""
+    """What is wrong, in plain words; nothing of an upload."""
+    hint: str = ""
+    """What to do about it."""
     errors: tuple[ProblemDetails, ...] = ()
     """Of each file, where none of several could be used."""
 
@@ -51,7 +53,8 @@ class Problem(Exception):
     Args:
         status: HTTP status.
         code: short name of the kind of error.
-        message: what is wrong and what to do, in plain words; nothing of an upload.
+        message: what is wrong, in plain words; nothing of an upload.
+        hint: what to do about it.
         headers: of the answer.
         errors: of each file.
     """
@@ -62,13 +65,16 @@ class Problem(Exception):
         code: str,
         message: str,
         *,
+        hint: str = "",
         headers: dict[str, str] | None = None,
         errors: tuple[ProblemDetails, ...] = (),
     ) -> None:
         super().__init__(code)
         self.status, self.headers = status, headers
         title = TITLES.get(status) or HTTPStatus(status).phrase
-        self.details = ProblemDetails(title=title, status=status, code=code, detail=message, errors=errors)
+        self.details = ProblemDetails(
+            title=title, status=status, code=code, detail=message, hint=hint, errors=errors
+        )
 
     def response(self) -> Response:
         """The answer."""
@@ -90,13 +96,23 @@ def problem_of(error: BaseException) -> Problem:
         return error
     if isinstance(error, LungsightError):
         status = 422 if isinstance(error, InputError) else 500
-        message = (
-            f"The network cannot be used: {error.message}" if isinstance(error, ModelError) else error.message
+        message = error.message
+        if isinstance(error, ModelError):
+            message = f"the network cannot be used: {message}"
+        # Hints of other errors are for who runs the server; "Pass Limits(...)" is for who calls the package.
+        wanted = (
+            isinstance(error, InputError) and error.code not in LIMITED and "Limits(" not in str(error.hint)
         )
-        # Some hints name what only a caller of the package has.
-        usable = isinstance(error, InputError) and error.hint and "Limits(" not in error.hint
-        hint = f" {error.hint}." if usable else ""
-        return Problem(status, error.code, f"{message[:1].upper()}{message[1:]}.{hint}")
+        hint = (error.hint or "") if wanted else ""
+        return Problem(status, error.code, _sentence(message), hint=_sentence(hint))
     if isinstance(error, MemoryError):
         return Problem(422, "memory", "There is not enough memory to read it.")
     return Problem(500, "internal", "The X-ray could not be worked on.")
+
+
+LIMITED = ("too_large", "too_small", "too_slow")
+"""Kinds of errors whose hint names a limit of the package, which the client of a server cannot change."""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""

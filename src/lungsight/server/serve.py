@@ -18,8 +18,9 @@ import uvicorn
 
 from lungsight.errors import LungsightError
 from lungsight.inference import Lungsight
-from lungsight.server.app import State, create_app
+from lungsight.server.app import create_app
 from lungsight.server.connection import http_protocol
+from lungsight.server.predictions import State
 from lungsight.server.settings import Settings
 
 log = logging.getLogger("lungsight.server")

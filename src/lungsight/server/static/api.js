@@ -3,17 +3,24 @@
 let token = "";
 
 export class Refusal extends Error {
-  constructor(status, detail, retryAfter) {
+  constructor(status, code, detail, retryAfter = 0) {
     super(detail);
-    this.status = status;
-    this.retryAfter = retryAfter;
+    Object.assign(this, { status, code, retryAfter });
   }
 }
 
-/** Called where the server asks for its token; gives one, or "" to give up. Set by the page. */
+/** Called where the server asks for its token, with what was wrong with the last one ("" the first time); gives one, or
+ * "" to give up. Set by the page. */
 export const hooks = { askToken: async () => "" };
 
 let asking = null;
+
+/** Ask for the token until one can be sent in a header: anything else can only be wrong. */
+async function askToken(wrong) {
+  const given = (await hooks.askToken(wrong)).trim();
+  if (!given || /^[\x21-\x7e]+$/.test(given)) return given;
+  return askToken("This is not the server's token: it has letters that no token has.");
+}
 
 async function ask(path, options = {}) {
   const headers = { Accept: "application/json", ...options.headers };
@@ -22,43 +29,47 @@ async function ask(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { ...options, headers, cache: "no-store", referrerPolicy: "no-referrer" });
-  } catch {
-    throw new Refusal(0, "The server cannot be reached. Is it still running?");
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal(0, "unreachable", "The server cannot be reached. Is it still running?");
   }
   if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
   if (response.status === 401) {
     // Several uploads may be refused at once: one question is enough.
     if (token === used) {
-      asking ??= hooks.askToken().finally(() => { asking = null; });
+      asking ??= askToken(used ? "This is not the server's token." : "").finally(() => { asking = null; });
       token = await asking;
     }
     if (token) return ask(path, options);
   }
-  const problem = await response.json().catch(() => ({}));
   const detail = problem.detail || problem.title || `The server answered ${response.status}.`;
-  throw new Refusal(response.status, detail, Number(response.headers.get("Retry-After")) || 0);
+  throw new Refusal(response.status, problem.code ?? "", detail, Number(response.headers.get("Retry-After")) || 0);
 }
 
-const wait = (seconds) => new Promise((done) => { setTimeout(done, seconds * 1000); });
+const wait = (seconds, signal) => new Promise((done, stop) => {
+  const timer = setTimeout(done, seconds * 1000);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); stop(new DOMException("", "AbortError")); });
+});
 
-async function send(path, file, accept, waiting) {
+async function send(path, file, accept, { waiting, signal } = {}) {
   for (let attempt = 0; ; attempt += 1) {
     const body = new FormData();
     // The name stays here: it may be a patient's.
     body.append("files", file, "xray");
     try {
-      return await ask(path, { method: "POST", body, headers: { Accept: accept } });
+      return await ask(path, { method: "POST", body, headers: { Accept: accept }, signal });
     } catch (error) {
-      if (error.status !== 503 || attempt === 5) throw error;
+      if (error.status !== 503 || attempt === 8) throw error;
       waiting?.();
-      await wait(Math.max(1, error.retryAfter));
+      await wait(Math.max(1, error.retryAfter), signal);
     }
   }
 }
 
-export async function models() {
-  return (await ask("v1/models")).json();
-}
+export const models = async () => (await ask("v1/models")).json();
+
+export const wording = async () => (await ask("v1/wording")).json();
 
 export async function sample() {
   const blob = await (await ask("v1/sample", { headers: { Accept: "image/png" } })).blob();
@@ -66,28 +77,14 @@ export async function sample() {
 }
 
 /** Everything that the page shows of one file. */
-export async function predict(file, waiting) {
-  const parts = ["display", "probability", "evidence"].map((part) => `include=${part}`).join("&");
-  const answer = await send(`v1/predictions?${parts}`, file, "application/json", waiting);
-  return (await answer.json()).predictions[0];
+export async function predict(file, options) {
+  const parts = ["grey", "probability", "evidence"].map((part) => `include=${part}`).join("&");
+  const answer = await send(`v1/predictions?${parts}`, file, "application/json", options);
+  const { result, ...beside } = (await answer.json()).predictions[0];
+  return { ...beside, ...result };
 }
 
-/** The answer in another form: image/png the mask, application/dicom the DICOM SEG. */
-export async function other(file, accept, threshold) {
-  return (await send(`v1/predictions?mask_threshold=${threshold}`, file, accept)).blob();
-}
-
-/** PNG in base64 -> { width, height, grey } with one byte a pixel. */
-export async function greyOf(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none" });
-  const { width, height } = bitmap;
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  const { data } = context.getImageData(0, 0, width, height);
-  const grey = new Uint8ClampedArray(width * height);
-  for (let i = 0; i < grey.length; i += 1) grey[i] = data[4 * i];
-  return { width, height, grey };
+/** The answer in another form: image/png the mask (1 right, 2 left where `labels`), application/dicom the DICOM SEG. */
+export async function other(file, accept, threshold, labels = false) {
+  return (await send(`v1/predictions?mask_threshold=${threshold}${labels ? "&labels=true" : ""}`, file, accept)).blob();
 }

@@ -1,294 +1,486 @@
-// The page: a list of X-rays, one of them in the viewer, its result beside it.
+// The page: a list of films, one of them (or two) in the viewer, its result beside it.
 
 import * as api from "./api.js";
-import { areas, labels } from "./lungs.js";
-import { areaTable, brief, heatWords, make, report } from "./verdict.js";
+import { archive, csv, json, maskName, maskOf, NOTICE, record, save, stem } from "./exports.js";
+import { dropped, Films, picked } from "./films.js";
+import { html } from "./html.js";
+import { paint } from "./lungs.js";
+import { brief, Details, doubts, HeatWords, refused, scored, Summary } from "./report.js";
+import { render } from "./vendor/preact.js";
 import { Viewer } from "./viewer.js";
 
-const NOTICE = "Research use only, not for diagnosis.";
-const FINEST = 1024;
-const AT_ONCE = 2;
 const byId = (id) => document.getElementById(id);
+const narrow = window.matchMedia("(max-width: 760px)");
+const UNDO = 20;
 
-const entries = [];
-let shown = null;
-let about = null;
-let active = 0;
+const state = {
+  about: null,
+  words: null,
+  shown: null,
+  other: null,
+  filter: "all",
+  message: "",
+  busy: "",
+  tool: "move",
+  brush: 24,
+  look: { opacity: 0.2, outline: true, heat: false },
+  keys: localStorage.getItem("lungsight-keys") !== "off",
+};
+const films = new Films(onFilm);
+const viewers = {};
 
-const viewer = new Viewer(byId("canvas"), {
-  onWindow(dx, dy) {
-    byId("window").value = Number(byId("window").value) + dx;
-    byId("level").value = Number(byId("level").value) + dy;
-    look();
-  },
-});
+// The list
 
-// Files
+const FILTERS = {
+  all: () => true,
+  scored: (film) => film.state === "done" && scored(film.found),
+  warned: (film) => film.state === "done" && doubts(film.found).length > 0,
+  failed: (film) => film.state === "failed",
+};
+const listed = () => films.all.filter(FILTERS[state.filter]);
+const finished = (film) => !["waiting", "working"].includes(film.state);
+
+function onFilm(film) {
+  if (state.shown && !films.all.includes(state.shown)) state.shown = null;
+  if (state.other && !films.all.includes(state.other)) state.other = null;
+  if (film && film === state.shown && film.state === "done") show(film);
+  else if (!state.shown && films.all.length) show(film?.state === "done" || !film ? films.all.find((one) => one.state === "done") ?? films.all[0] : film);
+  else if (film?.state === "done" && state.shown?.state === "failed" && films.all.filter((one) => one.state === "done").length === 1) show(film);
+  draw();
+}
 
 async function add(files) {
   say("");
+  if (!files.length) return;
   try {
-    about ??= await api.models();
+    await learn();
+    films.add(files, state.about.limits.file_bytes);
   } catch (error) {
     say(error.message);
+  }
+}
+
+async function learn() {
+  state.words ??= await api.wording();
+  state.about ??= await api.models();
+}
+
+function FilmList() {
+  const total = films.all.length;
+  const done = films.all.filter(finished).length;
+  const working = total - done;
+  return html`
+    ${working > 0 && html`<div class="progress"><progress max=${total} value=${done} aria-label="Films done"></progress>
+      <button id="cancel" type="button" onClick=${() => films.cancel()}>Cancel</button></div>`}
+    ${total > 0 && html`<p id="count" role="status">${done} of ${total} done</p>`}
+    ${total > 1 && html`<fieldset class="filter" id="filter"><legend class="unseen">Show</legend>${Object.keys(FILTERS).map((name) => html`
+      <label><input type="radio" name="filter" value=${name} checked=${state.filter === name} onChange=${() => { state.filter = name; draw(); }} />
+        <span>${name} ${films.all.filter(FILTERS[name]).length}</span></label>`)}</fieldset>`}
+    <ul id="list" aria-label="Opened X-rays">${listed().map((film) => html`<li key=${film.id} class=${film.state}>
+      <button type="button" class="film" aria-current=${String(film === state.shown)} onClick=${() => show(film)}>
+        ${film.thumb ? html`<img src=${film.thumb} alt="" width="52" height="52" />` : html`<span class="blank"></span>`}
+        <span class="what"><b title=${film.name}>${film.name}</b><small>${brief(film, state.words)}</small></span></button>
+      <button type="button" class="remove" aria-label=${`Remove ${film.name}`} title="Remove" onClick=${() => films.remove(film)}>×</button></li>`)}</ul>
+    ${total > 0 && html`<div class="buttons all">
+      <button id="get-zip" type="button" disabled=${!films.all.some((film) => film.state === "done") || state.busy} onClick=${saveZip}>All as ZIP</button>
+      <button id="get-csv" type="button" disabled=${!films.all.some(finished) || state.busy} onClick=${saveCsv}>All as CSV</button>
+      <button id="clear" type="button" onClick=${() => { films.clear(); state.filter = "all"; draw(); }}>Clear</button></div>
+      ${state.busy && html`<p class="soft" role="status">${state.busy}</p>`}
+      <p class="soft" id="kept">Kept in this browser tab alone, so that a reload loses nothing; Clear forgets it.</p>`}`;
+}
+
+// One film
+
+async function show(film) {
+  state.shown = film;
+  if (state.other === film) state.other = null;
+  draw();
+  document.querySelector('#list [aria-current="true"]')?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (film.state === "done") await fill("main", film);
+}
+
+async function fill(name, film) {
+  const open = await films.open(film);
+  // Another may have been chosen while this one was decoded.
+  if (film !== (name === "main" ? state.shown : state.other)) return;
+  drawNow(); // the canvas is there from the first film on
+  const viewer = viewers[name];
+  if (!viewer) return;
+  viewer.change({ ...state.look, ...film.look, oneColour: refused(film.found) });
+  viewer.show(open.grey, { width: film.found.width, height: film.found.height });
+  viewer.setHeat(open.evidence);
+  look(name);
+  masks(name);
+  if (name === "other") viewer.shared = viewers.main.shared;
+}
+
+const filmOf = (name) => (name === "main" ? state.shown : state.other);
+const maskShown = (film) => !refused(film.found) || film.maskAsked;
+
+function look(name = "main") {
+  const film = filmOf(name);
+  if (!film?.open || !viewers[name]) return;
+  viewers[name].change({ ...state.look, ...film.look, oneColour: refused(film.found) });
+}
+
+function masks(name = "main") {
+  const film = filmOf(name);
+  if (!film?.open || !viewers[name]) return;
+  viewers[name].setLungs(maskShown(film) ? films.mask(film) : null);
+  viewers[name].setRuler(film.ruler ? { ...film.ruler, words: lengthOf(film) } : null);
+  draw();
+}
+
+function lengthOf({ found, ruler: { from, to } }) {
+  const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
+  const { spacing_row_mm: down, spacing_column_mm: across } = found;
+  if (!down) return `${Math.round(Math.hypot(dx, dy))} px`;
+  const kind = state.words.spacing?.[found.spacing_kind];
+  return `${Math.hypot(dx * across, dy * down).toFixed(1)} mm${kind ? ` (${kind})` : ""}`;
+}
+
+const setLook = (values) => { Object.assign(state.look, values); look(); look("other"); draw(); };
+const setFilmLook = (values) => { Object.assign(state.shown.look, values); look(); draw(); };
+
+let due = 0;
+function setThreshold(value) {
+  const film = state.shown;
+  if (!film?.open || film.edited) return;
+  film.threshold = Math.min(0.98, Math.max(0.02, Math.round(value * 100) / 100));
+  draw();
+  cancelAnimationFrame(due);
+  due = requestAnimationFrame(() => { masks(); films.save(film); });
+}
+
+// The brush
+
+function brush(x, y, add, first) {
+  const film = state.shown;
+  if (!film?.open || !maskShown(film)) return;
+  const shown = films.mask(film);
+  if (first) {
+    film.undo = [...(film.undo ?? []), film.edited ?? null].slice(-UNDO);
+    film.edited = { ...shown, values: shown.values.slice() };
+  }
+  const scale = shown.width / film.found.width;
+  const radius = Math.max(0.5, ((state.brush / 2) * (window.devicePixelRatio || 1) / viewers.main.place.scale) * scale);
+  paint(film.edited, x * scale - 0.5, y * scale - 0.5, radius, add, film.open.sides);
+  cancelAnimationFrame(due);
+  due = requestAnimationFrame(() => masks());
+}
+
+function undo() {
+  const film = state.shown;
+  if (!film?.undo?.length) return;
+  film.edited = film.undo.pop();
+  films.save(film);
+  masks();
+}
+
+// The viewer
+
+function mount(name, canvas) {
+  if (!canvas) {
+    viewers[name]?.close();
+    delete viewers[name];
     return;
   }
-  for (const file of files) {
-    const entry = { file, state: "waiting", words: "waiting", item: null };
-    entries.push(entry);
-    list(entry);
-    if (file.size > about.limits.file_bytes) {
-      fail(entry, `Larger than this server takes (${Math.round(about.limits.file_bytes / 2 ** 20)} MiB).`);
-    }
-  }
-  document.body.classList.toggle("alone", !entries.length);
-  work();
-}
-
-async function work() {
-  const entry = entries.find((one) => one.state === "waiting");
-  if (!entry || active >= AT_ONCE) return;
-  active += 1;
-  entry.state = "working";
-  note(entry, "working …");
-  try {
-    const found = await api.predict(entry.file, () => note(entry, "the server is busy, waiting …"));
-    const picture = await api.greyOf(found.display.png);
-    const scale = Math.min(1, FINEST / Math.max(picture.width, picture.height));
-    Object.assign(entry, {
-      found,
-      picture,
-      map: await api.greyOf(found.probability_map.png),
-      sides: await api.greyOf(found.probability_map.sides_png),
-      evidence: found.evidence && { ...(await api.greyOf(found.evidence.png)), box: found.evidence.box },
-      threshold: found.probability_map.mask_threshold,
-      size: [Math.round(picture.width * scale), Math.round(picture.height * scale)],
-      state: "done",
-    });
-    thumbnail(entry);
-    note(entry, brief(found));
-    if (!shown || shown.state !== "done") show(entry);
-  } catch (error) {
-    fail(entry, error.message);
-  }
-  active -= 1;
-  work();
-}
-
-function fail(entry, words) {
-  entry.state = "failed";
-  entry.words = words;
-  entry.item.classList.add("failed");
-  note(entry, words);
-  if (!shown || shown === entry) show(entry);
-}
-
-function list(entry) {
-  entry.thumb = make("canvas", { width: 104, height: 104, "aria-hidden": "true" });
-  entry.note = make("small", {}, entry.words);
-  entry.button = make("button", { type: "button" }, entry.thumb, make("span", {}, make("b", { title: entry.file.name }, entry.file.name), entry.note));
-  entry.button.addEventListener("click", () => show(entry));
-  entry.item = make("li", {}, entry.button);
-  byId("list").append(entry.item);
-}
-
-function note(entry, words) {
-  entry.note.textContent = words;
-}
-
-function thumbnail(entry) {
-  const { width, height, grey } = entry.picture;
-  const context = entry.thumb.getContext("2d");
-  const image = context.createImageData(104, 104);
-  const step = Math.max(width, height) / 104;
-  for (let y = 0; y < 104; y += 1) {
-    for (let x = 0; x < 104; x += 1) {
-      const [column, row] = [Math.floor((x - 52) * step + width / 2), Math.floor((y - 52) * step + height / 2)];
-      const value = column >= 0 && row >= 0 && column < width && row < height ? grey[row * width + column] : 0;
-      image.data.set([value, value, value, 255], 4 * (y * 104 + x));
-    }
-  }
-  context.putImageData(image, 0, 0);
-}
-
-// One X-ray
-
-function show(entry) {
-  shown = entry;
-  for (const one of entries) one.button.setAttribute("aria-current", String(one === entry));
-  entry.button.scrollIntoView({ block: "nearest", inline: "nearest" });
-  const done = entry.state === "done";
-  byId("view").hidden = !done;
-  byId("told").hidden = false;
-  if (!done) {
-    const words = entry.state === "failed" ? entry.words : "Working …";
-    byId("told").replaceChildren(make("p", { class: entry.state === "failed" ? "message" : "busy", id: "failure" }, words));
-    return;
-  }
-  const { height, width } = entry.found.image;
-  viewer.resize();
-  viewer.show(entry.picture, { height, width });
-  viewer.setHeat(entry.evidence);
-  byId("canvas").setAttribute("aria-label", `X-ray ${entries.indexOf(entry) + 1} of ${entries.length} with the lungs outlined`);
-  byId("threshold").value = entry.threshold;
-  place(byId("own"), entry.found.probability_map.mask_threshold);
-  place(byId("paper"), about.paper_mask_threshold);
-  // Two marks in one place say nothing.
-  byId("own").hidden = Math.abs(entry.found.probability_map.mask_threshold - about.paper_mask_threshold) < 0.02;
-  byId("heat").disabled = !entry.evidence;
-  byId("told").replaceChildren(...report(entry.found, about, { areas: make("div", { id: "areas-box" }), downloads: downloads(entry) }));
-  look();
-  mask();
-}
-
-function place(mark, value) {
-  const { min, max } = byId("threshold");
-  // The thumb's centre does not reach the ends of the track.
-  const share = (value - min) / (max - min);
-  mark.style.left = `calc(${(100 * share).toFixed(2)}% + ${(8 - 16 * share).toFixed(1)}px)`;
-}
-
-function mask() {
-  if (shown?.state !== "done") return;
-  shown.threshold = Number(byId("threshold").value);
-  byId("threshold-value").value = shown.threshold.toFixed(2);
-  const [width, height] = shown.size;
-  const values = labels(shown.map, shown.sides, shown.threshold, width, height);
-  viewer.setLungs({ width, height, values });
-  const share = (shown.found.image.width * shown.found.image.height) / (width * height);
-  const { right, left } = areas(values);
-  byId("areas-box")?.replaceChildren(areaTable(shown.found, { right: right * share, left: left * share }));
-}
-
-function look() {
-  const value = (id) => Number(byId(id).value);
-  byId("opacity-value").value = `${Math.round(100 * value("opacity"))} %`;
-  byId("level-value").value = value("level");
-  byId("window-value").value = value("window");
-  viewer.change({
-    opacity: value("opacity"),
-    // To the right is brighter: the level is the grey that becomes middle grey.
-    level: 256 - value("level"),
-    window: value("window"),
-    outline: byId("outline").checked,
-    heat: byId("heat").checked,
+  if (viewers[name]?.canvas === canvas) return;
+  viewers[name] = new Viewer(canvas, {
+    window(dx, dy) {
+      const film = filmOf(name);
+      const step = (film.open.grey.high - film.open.grey.low) / 600;
+      // As other viewers: to the right wider, upwards brighter.
+      film.look.width = Math.max(step, film.look.width + dx * step);
+      film.look.center += dy * step;
+      look(name);
+      draw();
+    },
+    moved(viewer) {
+      const partner = viewers[name === "main" ? "other" : "main"];
+      if (partner?.film && viewer.film) partner.shared = viewer.shared;
+      draw();
+    },
+    paint: brush,
+    painted() { films.save(state.shown); draw(); },
+    ruler(from, to) {
+      filmOf(name).ruler = { from, to };
+      masks(name);
+    },
   });
-  byId("heat-words").hidden = !byId("heat").checked;
-  if (shown?.found) byId("heat-words").replaceChildren(...heatWords(shown.found));
+  viewers[name].tool = state.tool;
+}
+const refs = { main: (canvas) => mount("main", canvas), other: (canvas) => mount("other", canvas) };
+
+function setTool(tool) {
+  state.tool = tool;
+  for (const viewer of Object.values(viewers)) viewer.tool = tool;
+  draw();
+}
+
+/** Where the patient's right is, and whether that is known. */
+function mark(film, viewer) {
+  if (!film?.found || refused(film.found) || !viewer?.film) return null;
+  return { words: film.found.sides_known ? "R" : "R assumed", side: viewer.side(-1, 0) };
+}
+
+function Stage({ name, film }) {
+  const shown = mark(film, viewers[name]);
+  const number = films.all.indexOf(film) + 1;
+  return html`<div class="pane">
+    <canvas id=${name === "main" ? "canvas" : "canvas-other"} ref=${refs[name]} tabindex="0" role="img" class=${`tool-${state.tool}`}
+      aria-label=${`X-ray ${number} of ${films.all.length}${maskShown(film) ? " with the lungs outlined" : ""}`} aria-describedby="keys-hint"></canvas>
+    ${shown && html`<span class=${`corner ${shown.side}`} id=${name === "main" ? "mark-right" : "mark-right-other"}>${shown.words}</span>`}
+    ${state.other && html`<span class="caption">${film.name}</span>`}</div>`;
+}
+
+function Slider({ id, label, value, text, ...more }) {
+  return html`<label for=${id}>${label} <output id=${`${id}-value`} for=${id}>${text}</output>
+    <input id=${id} type="range" value=${value} ...${more} /></label>`;
+}
+
+const TOOLS = { move: "Move", window: "Window", ruler: "Ruler", add: "Add lung", remove: "Remove lung" };
+
+function Controls({ film }) {
+  const { grey } = film.open;
+  const { look: own, found } = film;
+  const range = grey.high - grey.low;
+  const whole = grey.values.BYTES_PER_ELEMENT === 1 ? { low: 0, high: 255, most: 512 } : { low: grey.low, high: grey.high, most: 2 * range };
+  const fine = range > 64 ? 1 : range / 256;
+  const shown = (value) => (range > 64 ? Math.round(value) : value.toFixed(2));
+  const others = films.all.filter((one) => one.state === "done" && one !== film);
+  const painting = state.tool === "add" || state.tool === "remove";
+  const marks = [["own", "network", found.mask_threshold], ["paper", "paper 0.2", state.about.paper_mask_threshold]];
+  return html`<div id="controls">
+    <fieldset class="tools-row" id="tools"><legend class="unseen">What dragging does</legend>${Object.entries(TOOLS).map(([tool, words]) => html`
+      <label><input type="radio" name="tool" value=${tool} checked=${state.tool === tool} disabled=${["add", "remove"].includes(tool) && !maskShown(film)} onChange=${() => setTool(tool)} /><span>${words}</span></label>`)}
+      ${film.undo?.length ? html`<button id="undo" type="button" onClick=${undo}>Undo</button>` : null}
+      ${film.ruler && html`<button id="no-ruler" type="button" onClick=${() => { film.ruler = null; masks(); }}>Remove ruler</button>`}</fieldset>
+    ${painting && html`<${Slider} id="brush" label="Brush" value=${state.brush} text=${`${state.brush} px`} min="4" max="120" onInput=${(e) => { state.brush = Number(e.target.value); draw(); }} />`}
+    <div class="switches">
+      <label><input id="outline" type="checkbox" checked=${state.look.outline} onChange=${(e) => setLook({ outline: e.target.checked })} /> Lungs</label>
+      <label><input id="heat" type="checkbox" checked=${state.look.heat} disabled=${!found.evidence} onChange=${(e) => setLook({ heat: e.target.checked })} /> What moved the score</label>
+      <label><input id="invert" type="checkbox" checked=${own.invert} onChange=${(e) => setFilmLook({ invert: e.target.checked })} /> Invert</label>
+      <label class="pick" for="compare">Compare with <select id="compare" disabled=${!others.length} onChange=${(e) => compare(others.find((one) => String(one.id) === e.target.value) ?? null)}>
+        <option value="" selected=${!state.other}>nothing</option>${others.map((one) => html`<option value=${one.id} selected=${one === state.other}>${one.name}</option>`)}</select></label>
+      <button id="reset" type="button" onClick=${reset}>Reset view</button>
+    </div>
+    ${state.look.heat && html`<${HeatWords} found=${found} />`}
+    <div class="threshold"><${Slider} id="threshold" label="Mask threshold" value=${film.threshold} text=${film.threshold.toFixed(2)} min="0.02" max="0.98" step="0.01" disabled=${Boolean(film.edited)} onInput=${(e) => setThreshold(Number(e.target.value))} />
+      <span class="marks">${marks.map(([id, words, value]) => html`<button type="button" class="mark" id=${id} disabled=${Boolean(film.edited)} onClick=${() => setThreshold(value)}>${words}</button>`)}</span></div>
+    <${Slider} id="opacity" label="Lung colour" value=${state.look.opacity} text=${`${Math.round(100 * state.look.opacity)} %`} min="0" max="1" step="0.05" onInput=${(e) => setLook({ opacity: Number(e.target.value) })} />
+    <${Slider} id="level" label="Level" value=${own.center} text=${shown(own.center)} min=${whole.low} max=${whole.high} step=${fine} onInput=${(e) => setFilmLook({ center: Number(e.target.value) })} />
+    <${Slider} id="window" label="Window" value=${own.width} text=${shown(own.width)} min=${fine * 2} max=${whole.most} step=${fine} onInput=${(e) => setFilmLook({ width: Number(e.target.value) })} />
+    <details><summary id="keys-hint">Keys and gestures</summary>
+      <label class="line"><input id="keys" type="checkbox" checked=${state.keys} onChange=${(e) => setKeys(e.target.checked)} /> Single keys work</label>
+      <dl class="keys">
+        <dt><kbd>J</kbd> <kbd>K</kbd></dt><dd>next, previous X-ray</dd>
+        <dt><kbd>+</kbd> <kbd>-</kbd> <kbd>0</kbd> <kbd>1</kbd></dt><dd>zoom in, out, whole picture, one pixel a pixel (or wheel, pinch)</dd>
+        <dt><kbd>T</kbd> <kbd>F</kbd> <kbd>I</kbd></dt><dd>turn, flip, invert</dd>
+        <dt><kbd>[</kbd> <kbd>]</kbd></dt><dd>mask threshold down, up</dd>
+        <dt><kbd>O</kbd> <kbd>H</kbd> <kbd>U</kbd> <kbd>R</kbd></dt><dd>lungs, heat map on and off, undo, reset view</dd>
+        <dt>arrow keys</dt><dd>move, with the picture focused (or drag)</dd>
+        <dt><kbd>Shift</kbd> + drag</dt><dd>level (up is brighter) and window (right is wider); also the right button</dd>
+      </dl></details></div>`;
+}
+
+function View({ film }) {
+  const act = (work) => () => { work(viewers.main); draw(); };
+  return html`<section id="view" key="view" aria-label="Picture">
+    <div id="stage" class=${state.other ? "two" : ""}><${Stage} name="main" film=${film} key="main" />
+      ${state.other && html`<${Stage} name="other" film=${state.other} key="other" />`}
+      <div class="tools" role="group" aria-label="View">
+        <button type="button" id="zoom-in" title="Zoom in (+)" aria-label="Zoom in" onClick=${act((v) => v.zoom(1.4))}>+</button>
+        <button type="button" id="zoom-out" title="Zoom out (-)" aria-label="Zoom out" onClick=${act((v) => v.zoom(1 / 1.4))}>−</button>
+        <button type="button" id="fit" title="Whole picture (0)" aria-label="Fit: the whole picture" onClick=${act((v) => v.fit())}>Fit</button>
+        <button type="button" id="one" title="One pixel a pixel (1)" aria-label="1:1, one pixel of the file is one of the screen" onClick=${act((v) => v.oneToOne())}>1:1</button>
+        <button type="button" id="turn" title="Turn (T)" aria-label="Turn by a quarter" onClick=${act((v) => v.turn())}>↻</button>
+        <button type="button" id="flip" title="Flip (F)" aria-label="Flip left and right" onClick=${act((v) => v.flip())}>⇋</button>
+        <button type="button" id="full" title="Full screen" aria-label="Full screen" onClick=${() => (document.fullscreenElement ? document.exitFullscreen() : byId("view").requestFullscreen())}>Full</button>
+      </div></div>
+    ${!maskShown(film) && html`<p class="message question">The networks were not made for such a picture: a mask of it may mean nothing.
+      <button id="ask-mask" type="button" onClick=${() => { film.maskAsked = true; masks(); }}>Show the mask anyway</button></p>`}
+    <${Controls} film=${film} /></section>`;
+}
+
+function compare(film) {
+  state.other = film;
+  draw();
+  if (film) fill("other", film);
 }
 
 function reset() {
-  byId("opacity").value = 0.2;
-  byId("level").value = 128;
-  byId("window").value = 256;
-  byId("outline").checked = true;
-  byId("heat").checked = false;
-  if (shown?.found) byId("threshold").value = shown.found.probability_map.mask_threshold;
+  Object.assign(state.look, { opacity: 0.2, outline: true, heat: false });
+  const film = state.shown;
+  if (!film?.open) return;
+  const { grey } = film.open;
+  film.look = { center: grey.center, width: grey.window, invert: false };
+  if (!film.edited) film.threshold = film.found.mask_threshold;
+  Object.assign(viewers.main.place, { turns: 0, flip: false });
+  viewers.main.fit();
   look();
-  mask();
-  viewer.fit();
+  masks();
 }
 
 // Downloads
 
-function save(blob, name) {
-  const link = make("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+async function busy(words, work) {
+  state.busy = words;
+  draw();
+  try {
+    await work();
+  } catch (error) {
+    say(error.message);
+  }
+  state.busy = "";
+  draw();
 }
 
-function downloads(entry) {
-  const stem = entry.file.name.replace(/\.[A-Za-z0-9]{1,5}$/, "") || "xray";
-  const button = (words, id, work) => {
-    const made = make("button", { type: "button", id }, words);
-    made.addEventListener("click", async () => {
-      made.disabled = true;
-      try {
-        await work();
-      } catch (error) {
-        say(error.message);
-      }
-      made.disabled = false;
-    });
-    return made;
-  };
-  const told = () => {
-    const { display, probability_map: map, evidence, ...figures } = entry.found;
-    const share = evidence && { share_inside_lungs: evidence.share_inside_lungs };
-    return JSON.stringify({ notice: NOTICE, ...figures, mask_threshold: map.mask_threshold, evidence: share }, null, 2);
-  };
-  return make(
-    "div", { class: "buttons" },
-    button("Mask (PNG)", "get-mask", async () => save(await api.other(entry.file, "image/png", entry.threshold), `${stem}-mask.png`)),
-    button("Picture as seen (PNG)", "get-overlay", async () => save(await viewer.export(NOTICE), `${stem}-overlay.png`)),
-    entry.found.image.format === "DICOM"
-      ? button("DICOM SEG", "get-seg", async () => save(await api.other(entry.file, "application/dicom", entry.threshold), `${stem}-seg.dcm`))
-      : null,
-    button("Figures (JSON)", "get-json", async () => save(new Blob([told()], { type: "application/json" }), `${stem}.json`)),
-  );
+async function rows() {
+  const made = [];
+  for (const film of films.all.filter(finished)) {
+    if (film.state === "done" && !film.open) await films.open(film);
+    made.push(record(film, film.state === "done" && !refused(film.found) ? films.areas(film) : null));
+  }
+  return made;
+}
+
+const saveCsv = () => busy("Writing the table …", async () => save(csv(await rows(), state.about.columns), "lungsight.csv"));
+
+const saveZip = () => busy("Collecting …", async () => {
+  const table = await rows();
+  const files = { "results.csv": csv(table, state.about.columns), "results.json": json(table), "README.txt": new Blob([`${NOTICE}\r\n`]) };
+  const done = films.all.filter((film) => film.state === "done" && maskShown(film));
+  for (const [index, film] of done.entries()) {
+    state.busy = `Collecting ${index + 1} of ${done.length} …`;
+    draw();
+    await films.open(film);
+    let name = `masks/${maskName(film)}`;
+    for (let copy = 2; name in files; copy += 1) name = `masks/${copy}-${maskName(film)}`;
+    files[name] = await maskOf(film, film.open.automatic);
+  }
+  save(await archive(files), "lungsight.zip");
+});
+
+function Downloads({ film }) {
+  const { found } = film;
+  const button = (id, words, work, disabled) => html`<button id=${id} type="button" disabled=${Boolean(disabled || state.busy)} onClick=${() => busy("Working …", work)}>${words}</button>`;
+  const areas = () => (refused(found) ? null : films.areas(film));
+  const lines = () => [NOTICE, ...(film.edited ? ["Mask corrected by hand."] : [])];
+  return html`<h3>Download</h3><div class="buttons downloads">
+    ${button("get-mask", film.edited ? "Corrected mask (PNG)" : "Mask (PNG)", async () => save(await maskOf(film, film.open.automatic), maskName(film)), !maskShown(film))}
+    ${button("get-overlay", "Picture as seen (PNG)", async () => save(await viewers.main.export(lines(), [mark(film, viewers.main)].filter(Boolean)), `${stem(film)}-overlay.png`))}
+    ${found.format === "DICOM" && button("get-seg", "DICOM SEG", async () => save(await api.other(film.file, "application/dicom", film.threshold), `${stem(film)}-seg.dcm`), film.edited || !maskShown(film))}
+    ${button("get-json", "Figures (JSON)", async () => save(json([record(film, areas())]), `${stem(film)}.json`))}
+    <button id="print" type="button" onClick=${() => window.print()}>Print</button></div>
+    ${film.edited && found.format === "DICOM" && html`<p class="soft">A DICOM SEG holds the network's mask; undo the corrections to download it.</p>`}`;
+}
+
+function Told({ film }) {
+  if (film.state !== "done" || !film.open) {
+    const failed = ["failed", "cancelled"].includes(film.state);
+    return html`<section id="told" key="told" aria-live="polite" aria-label="Result"><div id="summary"><p class="film-name">${film.name}</p>
+      <p class=${failed ? "message" : "busy"} id="failure">${failed ? film.words : "Working …"}</p>
+      ${failed && html`<button id="again" type="button" onClick=${() => films.again(film)}>Try again</button>`}</div></section>`;
+  }
+  return html`<section id="told" key="told" aria-live="polite" aria-label="Result">
+    <${Summary} entry=${film} about=${state.about} words=${state.words} />
+    ${!narrow.matches && html`<${Rest} film=${film} />`}</section>`;
+}
+
+function Rest({ film }) {
+  return html`<${Details} entry=${film} about=${state.about} words=${state.words} areas=${films.areas(film)} shown=${maskShown(film)}><${Downloads} film=${film} /><//>
+    <p class="print-only">Printed ${new Date().toLocaleString("en-GB")}; mask threshold ${film.threshold.toFixed(2)}; Lungsight ${state.about.version}. ${NOTICE}</p>`;
 }
 
 // The page
 
+function App() {
+  const { shown } = state;
+  const done = shown?.state === "done" && shown.open;
+  const view = done && html`<${View} film=${shown} />`;
+  const told = shown && html`<${Told} film=${shown} />`;
+  return html`<section id="files" key="files" aria-labelledby="files-title">
+      <h2 id="files-title">X-rays</h2>
+      <p class="intro">Open frontal chest X-rays to see the lungs that the network finds, its COVID-19 score, and the reasons to doubt both.</p>
+      <div class="buttons">
+        <input id="choose" type="file" multiple class="unseen" accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff,.dcm,image/png,image/jpeg,application/dicom" onChange=${pick} />
+        <label for="choose" class="button primary">Choose files</label>
+        <input id="folder" type="file" multiple webkitdirectory class="unseen" onChange=${pick} />
+        <label for="folder" class="button">Choose a folder</label>
+        <button id="sample" type="button" onClick=${trySample}>Try a drawn sample</button></div>
+      <p id="hint">Or drop files or a folder anywhere on this page: PNG, JPEG, TIFF or DICOM. They go to this server's memory and nowhere else.</p>
+      ${state.message && html`<p id="message" class="message" role="alert">${state.message}</p>`}
+      ${state.words && html`<${FilmList} />`}</section>
+    ${narrow.matches ? [told, view, done && html`<section id="more" key="more" aria-label="Details"><${Rest} film=${shown} /></section>`] : [view, told]}`;
+}
+
+let drawing = 0;
+function drawNow() {
+  document.body.classList.toggle("alone", !films.all.length);
+  render(html`<${App} />`, document.querySelector("main"));
+}
+
+function draw() {
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    drawNow();
+  });
+}
+
 function say(words) {
-  byId("message").textContent = words;
-  byId("message").hidden = !words;
+  state.message = words;
+  draw();
 }
 
-function step(by) {
-  const next = entries[entries.indexOf(shown) + by];
-  if (next) show(next);
-}
-
-byId("choose").addEventListener("change", (event) => {
-  add([...event.target.files]);
+function pick(event) {
+  add(picked(event.target.files));
   event.target.value = "";
-});
-byId("sample").addEventListener("click", async () => {
+}
+
+async function trySample() {
   try {
-    await add([await api.sample()]);
+    const file = await api.sample();
+    await add([{ file, name: file.name }]);
   } catch (error) {
     say(error.message);
   }
-});
-for (const id of ["opacity", "level", "window", "outline", "heat"]) byId(id).addEventListener("input", look);
-let due = 0;
-byId("threshold").addEventListener("input", () => {
-  byId("threshold-value").value = Number(byId("threshold").value).toFixed(2);
-  cancelAnimationFrame(due);
-  due = requestAnimationFrame(mask);
-});
-const setThreshold = (value) => {
-  byId("threshold").value = value;
-  mask();
-};
-byId("paper").addEventListener("click", () => setThreshold(about.paper_mask_threshold));
-byId("own").addEventListener("click", () => setThreshold(shown.found.probability_map.mask_threshold));
-byId("reset").addEventListener("click", reset);
-byId("zoom-in").addEventListener("click", () => viewer.zoom(1.4));
-byId("zoom-out").addEventListener("click", () => viewer.zoom(1 / 1.4));
-byId("fit").addEventListener("click", () => viewer.fit());
+}
 
-const flip = (id) => {
-  if (byId(id).disabled) return;
-  byId(id).checked = !byId(id).checked;
-  look();
-};
+function step(by) {
+  const list = listed();
+  const next = list[list.indexOf(state.shown) + by];
+  if (next) show(next);
+}
+
+function setKeys(on) {
+  state.keys = on;
+  localStorage.setItem("lungsight-keys", on ? "on" : "off");
+  draw();
+}
+
+const flip = (id) => { if (byId(id) && !byId(id).disabled) byId(id).click(); };
 const KEYS = {
   j: () => step(1),
   k: () => step(-1),
-  "+": () => viewer.zoom(1.4),
-  "=": () => viewer.zoom(1.4),
-  "-": () => viewer.zoom(1 / 1.4),
-  0: () => viewer.fit(),
-  "[": () => setThreshold(Number(byId("threshold").value) - 0.05),
-  "]": () => setThreshold(Number(byId("threshold").value) + 0.05),
+  "+": () => viewers.main?.zoom(1.4),
+  "=": () => viewers.main?.zoom(1.4),
+  "-": () => viewers.main?.zoom(1 / 1.4),
+  0: () => viewers.main?.fit(),
+  1: () => viewers.main?.oneToOne(),
+  t: () => viewers.main?.turn(),
+  f: () => viewers.main?.flip(),
+  i: () => flip("invert"),
+  "[": () => setThreshold(state.shown.threshold - 0.05),
+  "]": () => setThreshold(state.shown.threshold + 0.05),
   o: () => flip("outline"),
   h: () => flip("heat"),
+  u: undo,
   r: reset,
 };
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !shown || byId("ask").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !state.keys || !state.shown || byId("ask").open) return;
+  if (event.target.matches?.("select, input[type=text], input[type=password]")) return;
   const action = KEYS[event.key.toLowerCase()];
   if (!action) return;
   event.preventDefault();
@@ -308,19 +500,24 @@ document.addEventListener("dragleave", () => {
   byId("drop").hidden = inside === 0;
 });
 document.addEventListener("dragover", (event) => event.preventDefault());
-document.addEventListener("drop", (event) => {
+document.addEventListener("drop", async (event) => {
   event.preventDefault();
   inside = 0;
   byId("drop").hidden = true;
-  if (event.dataTransfer.files.length) add([...event.dataTransfer.files]);
+  add(await dropped(event.dataTransfer.items));
 });
 
-api.hooks.askToken = () => new Promise((done) => {
+api.hooks.askToken = (wrong) => new Promise((done) => {
   const dialog = byId("ask");
   byId("token").value = "";
+  byId("ask-wrong").textContent = wrong;
+  byId("ask-wrong").hidden = !wrong;
   dialog.addEventListener("close", () => done(dialog.returnValue === "ok" ? byId("token").value : ""), { once: true });
   dialog.returnValue = "";
   dialog.showModal();
 });
 
-document.body.classList.add("alone");
+narrow.addEventListener("change", draw);
+draw();
+// What was open before a reload; without it nothing is asked of the server.
+films.restore(learn).catch((error) => say(error.message));

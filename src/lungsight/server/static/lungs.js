@@ -1,12 +1,13 @@
 // From a probability map to two lungs at any threshold, by the rules of lungsight.inference.lungs.
 
+/** Labels, the patient's, as lungmask has them. */
 export const RIGHT = 1;
 export const LEFT = 2;
-const MATTERS = 0.05;
-const FILLED = 0.05;
+const MIN_COMPONENT_FRACTION = 0.05;
+const MAX_HOLE_FRACTION = 0.05;
 
-/** Pieces of the pixels where `wanted` holds: a number a pixel (0: not wanted), and the area of each. */
-function pieces(wanted, width, height, diagonal) {
+/** Connected components of the pixels where `wanted` holds: a number a pixel (0: not wanted), and the area of each. */
+function components(wanted, width, height, diagonal) {
   const names = new Int32Array(width * height);
   const areas = [0];
   const stack = [];
@@ -37,12 +38,12 @@ function pieces(wanted, width, height, diagonal) {
   return { names, areas };
 }
 
-/** Drop specks and fill holes of a map { width, height, grey }; bytes as in the map, 255 in filled holes. */
-export function clean({ width, height, grey }, threshold) {
+/** Drop specks and fill holes of a map { width, height, values }; bytes as in the map, 255 in filled holes. */
+export function clean({ width, height, values: grey }, threshold) {
   const limit = threshold * 255;
-  const lung = Uint8Array.from(grey, (value) => value > limit);
-  const found = pieces(lung, width, height, true);
-  const least = MATTERS * Math.max(0, ...found.areas);
+  const lung = Uint8Array.from(grey, (value) => value >= limit);
+  const found = components(lung, width, height, true);
+  const least = MIN_COMPONENT_FRACTION * Math.max(0, ...found.areas);
   const cleaned = Float32Array.from(grey);
   let total = 0;
   for (let i = 0; i < cleaned.length; i += 1) {
@@ -53,20 +54,20 @@ export function clean({ width, height, grey }, threshold) {
     } else total += 1;
   }
   const empty = Uint8Array.from(lung, (value) => 1 - value);
-  const gaps = pieces(empty, width, height, false);
+  const gaps = components(empty, width, height, false);
   const open = new Set();
   for (let x = 0; x < width; x += 1) open.add(gaps.names[x]).add(gaps.names[(height - 1) * width + x]);
   for (let y = 0; y < height; y += 1) open.add(gaps.names[y * width]).add(gaps.names[y * width + width - 1]);
   for (let i = 0; i < cleaned.length; i += 1) {
     const gap = gaps.names[i];
-    if (gap && !open.has(gap) && gaps.areas[gap] <= FILLED * total) cleaned[i] = 255;
+    if (gap && !open.has(gap) && gaps.areas[gap] <= MAX_HOLE_FRACTION * total) cleaned[i] = 255;
   }
   return cleaned;
 }
 
 /**
- * Labels at the size of the picture, 0, LEFT or RIGHT: bilinear, then above the threshold, as the server does it.
- * `map` and `sides` are { width, height, grey }; `sides` is 255 where the nearer lung is the right one.
+ * Labels at the size of the picture, 0, LEFT or RIGHT: bilinear, then at or above the threshold, as the server does it.
+ * `map` and `sides` are { width, height, values }; `sides` is 255 where the nearer lung is the right one.
  */
 export function labels(map, sides, threshold, width, height) {
   const cleaned = clean(map, threshold);
@@ -93,8 +94,8 @@ export function labels(map, sides, threshold, width, height) {
       const s = shares[x];
       const above = cleaned[upper + c] * (1 - s) + cleaned[upper + c + 1] * s;
       const below = cleaned[lower + c] * (1 - s) + cleaned[lower + c + 1] * s;
-      if (above * (1 - share) + below * share > limit) {
-        out[y * width + x] = sides.grey[side + nearest[x]] > 127 ? RIGHT : LEFT;
+      if (above * (1 - share) + below * share >= limit) {
+        out[y * width + x] = sides.values[side + nearest[x]] > 127 ? RIGHT : LEFT;
       }
     }
   }
@@ -110,4 +111,60 @@ export function areas(found) {
     else if (label === LEFT) left += 1;
   }
   return { right, left };
+}
+
+/** Outlines of the lungs of one label as a path in the file's pixels: marching squares, half a cell inside the mask. */
+export function outline({ width, height, values }, label, across, down) {
+  const path = new Path2D();
+  const is = (x, y) => x >= 0 && y >= 0 && x < width && y < height && values[y * width + x] === label;
+  const point = (x, y) => [(x + 0.5) * across, (y + 0.5) * down];
+  const line = (x1, y1, x2, y2) => { path.moveTo(...point(x1, y1)); path.lineTo(...point(x2, y2)); };
+  for (let y = -1; y < height; y += 1) {
+    for (let x = -1; x < width; x += 1) {
+      const cell = (is(x, y) ? 8 : 0) + (is(x + 1, y) ? 4 : 0) + (is(x + 1, y + 1) ? 2 : 0) + (is(x, y + 1) ? 1 : 0);
+      if (cell === 0 || cell === 15) continue;
+      const [top, right, bottom, left] = [[x + 0.5, y], [x + 1, y + 0.5], [x + 0.5, y + 1], [x, y + 0.5]];
+      if (cell === 1 || cell === 14) line(...left, ...bottom);
+      else if (cell === 2 || cell === 13) line(...bottom, ...right);
+      else if (cell === 3 || cell === 12) line(...left, ...right);
+      else if (cell === 4 || cell === 11) line(...top, ...right);
+      else if (cell === 6 || cell === 9) line(...top, ...bottom);
+      else if (cell === 7 || cell === 8) line(...left, ...top);
+      else if (cell === 5) { line(...left, ...top); line(...bottom, ...right); }
+      else { line(...left, ...bottom); line(...top, ...right); }
+    }
+  }
+  return path;
+}
+
+/**
+ * Paint a disc (middle and radius in cells) of lung, or of none, into labels. What is added belongs to the nearer lung,
+ * as `sides` { width, height, values } of the network's map says.
+ */
+export function paint(painted, x, y, radius, add, sides) {
+  const { width, height, values } = painted;
+  for (let row = Math.max(0, Math.ceil(y - radius)); row <= Math.min(height - 1, y + radius); row += 1) {
+    for (let column = Math.max(0, Math.ceil(x - radius)); column <= Math.min(width - 1, x + radius); column += 1) {
+      if ((column - x) ** 2 + (row - y) ** 2 > radius * radius) continue;
+      const at = row * width + column;
+      if (!add) values[at] = 0;
+      else if (!values[at]) {
+        const side = sides.values[Math.floor((row * sides.height) / height) * sides.width + Math.floor((column * sides.width) / width)];
+        values[at] = side > 127 ? RIGHT : LEFT;
+      }
+    }
+  }
+}
+
+/** A server's mask at the size of the file, with what was changed by hand put in: cells where `edited` is not `automatic`. */
+export function corrected(mask, automatic, edited) {
+  const out = mask.values.slice();
+  for (let y = 0; y < mask.height; y += 1) {
+    const row = Math.floor((y * edited.height) / mask.height) * edited.width;
+    for (let x = 0; x < mask.width; x += 1) {
+      const at = row + Math.floor((x * edited.width) / mask.width);
+      if (edited.values[at] !== automatic.values[at]) out[y * mask.width + x] = edited.values[at];
+    }
+  }
+  return out;
 }

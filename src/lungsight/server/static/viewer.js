@@ -1,107 +1,110 @@
-// The picture: grey values through a window, lungs, heat map; zoom and pan by wheel, drag, pinch and keys.
+// The picture: grey values through a window, lungs, heat map; zoom, pan, turn, flip, ruler and brush. Places are in the
+// file's pixels; one matrix takes them to the screen.
 
-import { LEFT, RIGHT } from "./lungs.js";
+import { LEFT, outline, RIGHT } from "./lungs.js";
+import { shades } from "./picture.js";
 
 export const COLOURS = { [RIGHT]: [86, 180, 233], [LEFT]: [230, 159, 0] };
+const NEITHER = [204, 121, 167];
 const RAISED = [197, 27, 125];
 const LOWERED = [77, 146, 33];
-const MOST = 20;
+const MOST = 40;
 
 function surface(width, height) {
   const canvas = new OffscreenCanvas(width, height);
   return { canvas, context: canvas.getContext("2d"), image: new ImageData(width, height) };
 }
 
+const rgb = (colour) => `rgb(${colour.join(" ")})`;
+
 export class Viewer {
-  constructor(canvas, { onWindow }) {
+  /** `on` is told: window(dx, dy), moved(), paint(x, y, first), ruler(from, to). */
+  constructor(canvas, on) {
     this.canvas = canvas;
-    this.onWindow = onWindow;
+    this.on = on;
     this.context = canvas.getContext("2d");
-    this.look = { opacity: 0.2, outline: true, heat: false, level: 128, window: 256 };
-    this.picture = null;
+    this.look = { opacity: 0.2, outline: true, heat: false, invert: false, center: 128, width: 256, oneColour: false };
+    this.tool = "move";
+    this.film = null;
+    this.place = { scale: 1, x: 0, y: 0, turns: 0, flip: false };
     this.pointers = new Map();
-    new ResizeObserver(() => this.resize()).observe(canvas);
+    this.watcher = new ResizeObserver(() => this.resize());
+    this.watcher.observe(canvas);
     this.listen();
   }
 
-  /** Show a picture { width, height, grey } of a file of `original` { width, height }. */
-  show(picture, original) {
-    this.picture = picture;
-    this.original = original;
-    this.base = surface(picture.width, picture.height);
+  close() {
+    this.watcher.disconnect();
+    this.film = null;
+  }
+
+  /** Show a film: `grey` of picture.js over a file of `size` { width, height }. */
+  show(grey, size) {
+    this.film = { grey, size };
+    this.base = surface(grey.width, grey.height);
     this.lungs = null;
     this.heat = null;
-    this.paintBase();
+    this.ruler = null;
+    this.resize();
+    Object.assign(this.place, { turns: 0, flip: false });
     this.fit();
   }
 
-  clear() {
-    this.picture = null;
-    this.draw();
-  }
-
   change(look) {
-    const { level, window, opacity, heat } = this.look;
+    const before = { ...this.look };
     Object.assign(this.look, look);
-    if (!this.picture) return;
-    if (level !== this.look.level || window !== this.look.window) this.paintBase();
-    if (this.lungs && (opacity !== this.look.opacity || heat !== this.look.heat)) this.paintLungs();
+    if (!this.film) return;
+    const changed = (...names) => names.some((name) => before[name] !== this.look[name]);
+    if (!this.film.painted || changed("center", "width", "invert")) this.paintBase();
+    if (this.lungs && changed("opacity", "heat", "oneColour")) this.paintLungs();
     this.draw();
   }
 
   paintBase() {
-    const { level, window } = this.look;
-    const table = new Uint8ClampedArray(256);
-    for (let value = 0; value < 256; value += 1) table[value] = ((value - level) / window + 0.5) * 255;
-    const { image, context } = this.base;
-    const pixels = new Uint32Array(image.data.buffer);
-    const { grey } = this.picture;
-    for (let i = 0; i < grey.length; i += 1) {
-      pixels[i] = 0xff000000 | (table[grey[i]] * 0x010101);
-    }
-    context.putImageData(image, 0, 0);
+    const { grey } = this.film;
+    const table = Uint32Array.from(shades(grey, this.look), (shade) => 0xff000000 | (shade * 0x010101));
+    const pixels = new Uint32Array(this.base.image.data.buffer);
+    const { values } = grey;
+    for (let i = 0; i < values.length; i += 1) pixels[i] = table[values[i]];
+    this.base.context.putImageData(this.base.image, 0, 0);
+    this.film.painted = true;
   }
 
-  /** Labels { width, height, values } over the whole picture. */
+  /** Labels { width, height, values } over the whole file; null for none. */
   setLungs(found) {
-    if (!this.lungs || this.lungs.width !== found.width || this.lungs.height !== found.height) {
-      this.lungs = { ...surface(found.width, found.height), width: found.width, height: found.height };
+    this.lungs = found && { ...surface(found.width, found.height), ...found };
+    if (found) {
+      const [across, down] = [this.film.size.width / found.width, this.film.size.height / found.height];
+      this.lungs.paths = [RIGHT, LEFT].map((label) => [label, outline(found, label, across, down)]);
+      this.paintLungs();
     }
-    this.lungs.values = found.values;
-    this.paintLungs();
     this.draw();
   }
 
+  colour(label) {
+    return this.look.oneColour ? NEITHER : COLOURS[label];
+  }
+
   paintLungs() {
-    const { values, width, height, image, context } = this.lungs;
+    const { values, image, context } = this.lungs;
     // Over the heat map a tint would be a third colour: the outline alone.
     const tint = this.look.heat && this.heat ? 0 : Math.round(this.look.opacity * 255);
-    const { data } = image;
-    data.fill(0);
-    for (let y = 0, i = 0; y < height; y += 1) {
-      for (let x = 0; x < width; x += 1, i += 1) {
-        const side = values[i];
-        if (!side) continue;
-        const edge = x === 0 || y === 0 || x === width - 1 || y === height - 1 || values[i - 1] !== side
-          || values[i + 1] !== side || values[i - width] !== side || values[i + width] !== side;
-        const near = !edge && x > 1 && y > 1 && x < width - 2 && y < height - 2 && (values[i - 2] !== side
-          || values[i + 2] !== side || values[i - 2 * width] !== side || values[i + 2 * width] !== side);
-        const [red, green, blue] = COLOURS[side];
-        data[4 * i] = red;
-        data[4 * i + 1] = green;
-        data[4 * i + 2] = blue;
-        data[4 * i + 3] = edge || near ? 255 : tint;
-      }
+    const colours = new Uint32Array(3);
+    for (const label of [RIGHT, LEFT]) {
+      const [red, green, blue] = this.colour(label);
+      colours[label] = ((tint << 24) | (blue << 16) | (green << 8) | red) >>> 0;
     }
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let i = 0; i < values.length; i += 1) pixels[i] = colours[values[i]];
     context.putImageData(image, 0, 0);
   }
 
-  /** Evidence { width, height, grey, box }: 127.5 is nothing; box is (top, left, bottom, right) in the file's pixels. */
+  /** Evidence { width, height, values, box }: 127.5 is nothing; box is (top, left, bottom, right) in the file's pixels. */
   setHeat(evidence) {
     this.heat = null;
     if (evidence) {
       const made = surface(evidence.width, evidence.height);
-      evidence.grey.forEach((value, i) => {
+      evidence.values.forEach((value, i) => {
         const colour = value > 127.5 ? RAISED : LOWERED;
         made.image.data.set([...colour, Math.abs(value - 127.5) * 1.6], 4 * i);
       });
@@ -112,83 +115,225 @@ export class Viewer {
     this.draw();
   }
 
-  // Geometry: `scale` screen pixels a pixel of the file, (x, y) of the picture's corner on the screen.
+  setRuler(ruler) {
+    this.ruler = ruler;
+    this.draw();
+  }
+
+  // Geometry
 
   resize() {
     const ratio = window.devicePixelRatio || 1;
     const box = this.canvas.getBoundingClientRect();
     const [width, height] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
     if (!width || !height || (width === this.canvas.width && height === this.canvas.height)) return;
+    const whole = this.film && this.place.scale <= this.least * 1.001;
     this.canvas.width = width;
     this.canvas.height = height;
-    if (this.picture) this.fit();
+    if (!this.film) return;
+    if (whole || !this.least) this.fit();
+    else this.settle();
+  }
+
+  get least() {
+    if (!this.film) return 1;
+    const { width, height } = this.film.size;
+    const [across, down] = this.place.turns % 2 ? [height, width] : [width, height];
+    return Math.min(this.canvas.width / across, this.canvas.height / down);
+  }
+
+  /** The matrix from the file to the screen. */
+  matrix() {
+    const { scale, x, y, turns, flip } = this.place;
+    return new DOMMatrix()
+      .translateSelf(this.canvas.width / 2, this.canvas.height / 2)
+      .scaleSelf(flip ? -1 : 1, 1)
+      .rotateSelf(90 * turns)
+      .scaleSelf(scale, scale)
+      .translateSelf(-x, -y);
+  }
+
+  /** A place on the screen (in pixels of the canvas) in the file's pixels. */
+  toFile(x, y) {
+    const point = this.matrix().invertSelf().transformPoint({ x, y });
+    return [point.x, point.y];
+  }
+
+  /** Where an edge of the file lies on the screen: (-1, 0) is its left; gives 'left', 'right', 'top' or 'bottom'. */
+  side(x, y) {
+    const { turns, flip } = this.place;
+    for (let i = 0; i < turns; i += 1) [x, y] = [-y, x];
+    if (flip) x = -x;
+    return x < -0.5 ? "left" : x > 0.5 ? "right" : y < 0 ? "top" : "bottom";
   }
 
   fit() {
-    if (!this.picture) return;
-    const { width, height } = this.original;
-    this.least = Math.min(this.canvas.width / width, this.canvas.height / height);
-    this.scale = this.least;
-    this.x = (this.canvas.width - width * this.scale) / 2;
-    this.y = (this.canvas.height - height * this.scale) / 2;
-    this.draw();
+    if (!this.film) return;
+    const { width, height } = this.film.size;
+    Object.assign(this.place, { scale: this.least, x: width / 2, y: height / 2 });
+    this.moved();
+  }
+
+  /** One pixel of the file is one of the screen. */
+  oneToOne() {
+    this.zoom(1 / this.place.scale);
+  }
+
+  turn() {
+    this.place.turns = (this.place.turns + 1) % 4;
+    this.fit();
+  }
+
+  flip() {
+    this.place.flip = !this.place.flip;
+    this.moved();
   }
 
   zoom(factor, x = this.canvas.width / 2, y = this.canvas.height / 2) {
-    if (!this.picture) return;
-    const scale = Math.min(Math.max(this.scale * factor, this.least), this.least * MOST);
-    this.x = x - ((x - this.x) * scale) / this.scale;
-    this.y = y - ((y - this.y) * scale) / this.scale;
-    this.scale = scale;
-    this.move(0, 0);
+    if (!this.film) return;
+    const [fileX, fileY] = this.toFile(x, y);
+    const most = Math.max(this.least * MOST, 1);
+    this.place.scale = Math.min(Math.max(this.place.scale * factor, Math.min(this.least, 1)), most);
+    const [nowX, nowY] = this.toFile(x, y);
+    this.place.x += fileX - nowX;
+    this.place.y += fileY - nowY;
+    this.settle();
   }
 
+  /** By pixels of the screen. */
   move(dx, dy) {
-    if (!this.picture) return;
-    const keep = (at, shown, room) => shown <= room ? (room - shown) / 2 : Math.min(0, Math.max(room - shown, at));
-    this.x = keep(this.x + dx, this.original.width * this.scale, this.canvas.width);
-    this.y = keep(this.y + dy, this.original.height * this.scale, this.canvas.height);
+    if (!this.film) return;
+    const [x0, y0] = this.toFile(0, 0);
+    const [x1, y1] = this.toFile(dx, dy);
+    this.place.x -= x1 - x0;
+    this.place.y -= y1 - y0;
+    this.settle();
+  }
+
+  settle() {
+    const { width, height } = this.film.size;
+    const [across, down] = this.place.turns % 2 ? [this.canvas.height, this.canvas.width] : [this.canvas.width, this.canvas.height];
+    const within = (at, size, room) => {
+      const half = room / this.place.scale / 2;
+      return 2 * half >= size ? size / 2 : Math.min(Math.max(at, half), size - half);
+    };
+    this.place.x = within(this.place.x, width, across);
+    this.place.y = within(this.place.y, height, down);
+    this.moved();
+  }
+
+  moved() {
+    this.draw();
+    this.on.moved?.(this);
+  }
+
+  /** Zoom, place and orientation as parts of the whole, for another film beside this one. */
+  get shared() {
+    const { width, height } = this.film.size;
+    const { scale, x, y, turns, flip } = this.place;
+    return { zoom: scale / this.least, x: x / width, y: y / height, turns, flip };
+  }
+
+  set shared({ zoom, x, y, turns, flip }) {
+    if (!this.film) return;
+    Object.assign(this.place, { turns, flip });
+    const { width, height } = this.film.size;
+    Object.assign(this.place, { scale: this.least * zoom, x: x * width, y: y * height });
     this.draw();
   }
+
+  // Drawing
 
   draw() {
     this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;
-      this.render(this.context, this.x, this.y, this.scale);
-      this.canvas.dataset.zoom = this.picture ? (this.scale / this.least).toFixed(2) : "";
+      this.render(this.context);
+      this.canvas.dataset.zoom = this.film ? (this.place.scale / this.least).toFixed(2) : "";
+      this.canvas.dataset.ruler = this.ruler?.words ?? "";
+      this.canvas.dataset.scale = this.film ? this.place.scale.toFixed(3) : "";
     });
   }
 
-  render(context, x, y, scale) {
-    context.clearRect(0, 0, context.canvas.width, context.canvas.height);
-    if (!this.picture) return;
-    const [width, height] = [this.original.width * scale, this.original.height * scale];
-    context.imageSmoothingEnabled = scale < 6 * this.least;
+  render(context) {
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+    if (!this.film) return;
+    const { size } = this.film;
+    const { scale } = this.place;
+    const ratio = window.devicePixelRatio || 1;
+    context.setTransform(this.matrix());
+    context.imageSmoothingEnabled = scale * (size.width / this.film.grey.width) < 4 * ratio;
     context.imageSmoothingQuality = "high";
-    context.drawImage(this.base.canvas, x, y, width, height);
+    context.drawImage(this.base.canvas, 0, 0, size.width, size.height);
     context.imageSmoothingEnabled = true;
     if (this.look.heat && this.heat) {
       const [top, left, bottom, right] = this.heat.box;
-      context.drawImage(this.heat.canvas, x + left * scale, y + top * scale, (right - left) * scale, (bottom - top) * scale);
+      context.drawImage(this.heat.canvas, left, top, right - left, bottom - top);
     }
-    if (this.look.outline && this.lungs) context.drawImage(this.lungs.canvas, x, y, width, height);
+    if (this.look.outline && this.lungs) {
+      context.drawImage(this.lungs.canvas, 0, 0, size.width, size.height);
+      context.lineWidth = (2 * ratio) / scale;
+      context.lineCap = "round";
+      for (const [label, path] of this.lungs.paths) {
+        context.strokeStyle = rgb(this.colour(label));
+        context.stroke(path);
+      }
+    }
+    if (this.ruler) this.drawRuler(context, ratio);
   }
 
-  /** What is seen, the whole picture, with the notice below: a PNG blob. */
-  async export(notice) {
-    const { width, height } = this.picture;
-    const strip = Math.max(24, Math.round(height / 28));
-    const canvas = new OffscreenCanvas(width, height + strip);
-    const context = canvas.getContext("2d");
-    this.render(context, 0, 0, width / this.original.width);
+  drawRuler(context, ratio) {
+    const matrix = this.matrix();
+    const [from, to] = [this.ruler.from, this.ruler.to].map(([x, y]) => matrix.transformPoint({ x, y }));
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    for (const [colour, width] of [["#000", 5], ["#ffd84d", 2]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width * ratio;
+      context.beginPath();
+      context.moveTo(from.x, from.y);
+      context.lineTo(to.x, to.y);
+      context.stroke();
+    }
+    context.font = `600 ${14 * ratio}px system-ui, sans-serif`;
+    context.lineWidth = 4 * ratio;
+    context.strokeStyle = "#000";
     context.fillStyle = "#ffd84d";
-    context.fillRect(0, height, width, strip);
+    const at = [Math.max(from.x, to.x) + 8 * ratio, (from.y + to.y) / 2];
+    context.strokeText(this.ruler.words, ...at);
+    context.fillText(this.ruler.words, ...at);
+  }
+
+  /** What is seen, with lines of text below: a PNG blob. */
+  async export(lines, marks) {
+    const { width, height } = this.canvas;
+    const line = Math.max(22, Math.round(height / 36));
+    const canvas = new OffscreenCanvas(width, height + line * lines.length);
+    const context = canvas.getContext("2d");
+    this.render(this.context);
+    context.drawImage(this.canvas, 0, 0);
+    context.fillStyle = "#fff";
+    context.strokeStyle = "#000";
+    context.lineWidth = 4;
+    context.font = `600 ${Math.round(line * 0.7)}px system-ui, sans-serif`;
+    for (const { words, side } of marks) {
+      context.textAlign = side === "left" ? "left" : side === "right" ? "right" : "center";
+      context.textBaseline = side === "top" ? "top" : side === "bottom" ? "bottom" : "top";
+      const x = { left: 10, right: width - 10 }[side] ?? width / 2;
+      const y = side === "bottom" ? height - 10 : 10;
+      context.strokeText(words, x, y);
+      context.fillText(words, x, y);
+    }
+    context.fillStyle = "#ffd84d";
+    context.fillRect(0, height, width, line * lines.length);
     context.fillStyle = "#231a00";
-    context.font = `600 ${Math.round(strip * 0.6)}px system-ui, sans-serif`;
+    context.textAlign = "left";
     context.textBaseline = "middle";
-    context.fillText(notice, strip * 0.4, height + strip / 2, width - strip * 0.8);
+    lines.forEach((words, i) => context.fillText(words, line * 0.4, height + line * (i + 0.5), width - line * 0.8));
     return canvas.convertToBlob({ type: "image/png" });
   }
+
+  // Pointers and keys
 
   listen() {
     const { canvas, pointers } = this;
@@ -199,11 +344,16 @@ export class Viewer {
     };
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
-      pointers.set(event.pointerId, place(event));
+      const at = place(event);
+      pointers.set(event.pointerId, at);
+      this.acting = pointers.size > 1 || event.button === 1 ? "move" : event.shiftKey || event.button === 2 ? "window" : this.tool;
+      if (!this.film) return;
+      if (this.acting === "ruler") this.start = this.toFile(...at);
+      if (this.acting === "add" || this.acting === "remove") this.on.paint(...this.toFile(...at), this.acting === "add", true);
     });
     canvas.addEventListener("pointermove", (event) => {
       const before = pointers.get(event.pointerId);
-      if (!before) return;
+      if (!before || !this.film) return;
       const now = place(event);
       const [dx, dy] = [now[0] - before[0], now[1] - before[1]];
       if (pointers.size === 2) {
@@ -211,18 +361,19 @@ export class Viewer {
         const gap = (at) => Math.hypot(at[0] - other[0], at[1] - other[1]) || 1;
         this.zoom(gap(now) / gap(before), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
         this.move(dx / 2, dy / 2);
-      } else if (event.shiftKey || event.buttons === 2) {
-        this.onWindow(dx / 2, dy / 2);
-      } else {
-        this.move(dx, dy);
-      }
+      } else if (this.acting === "window") this.on.window(dx, dy);
+      else if (this.acting === "ruler") this.on.ruler(this.start, this.toFile(...now));
+      else if (this.acting === "add" || this.acting === "remove") this.on.paint(...this.toFile(...now), this.acting === "add", false);
+      else this.move(dx, dy);
       pointers.set(event.pointerId, now);
     });
     for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, (event) => pointers.delete(event.pointerId));
+      canvas.addEventListener(end, (event) => {
+        if (pointers.delete(event.pointerId) && (this.acting === "add" || this.acting === "remove")) this.on.painted();
+      });
     }
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    canvas.addEventListener("dblclick", () => this.fit());
+    canvas.addEventListener("dblclick", () => { if (this.tool === "move") this.fit(); });
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY / 400), ...place(event));
