@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -476,6 +477,8 @@ def test_requests_go_through_together(model: Lungsight) -> None:
     gated = Gated(model)
     engine = engine_of(gated)
     futures = [engine.submit([Job(png(), lambda result: result.probability)])[0] for _ in range(9)]
+    while engine.ready < 8:  # the first is in the networks
+        time.sleep(0.01)
     gated.go.set()
     assert len({future.result(20) for future in futures}) == 1
     assert max(gated.batches) == 4 and sum(gated.batches) == 9 and len(gated.batches) <= 4

@@ -101,6 +101,11 @@ class Engine:
         return self._in_flight
 
     @property
+    def ready(self) -> int:
+        """X-rays that are decoded and wait for the networks."""
+        return self._ready.qsize()
+
+    @property
     def alive(self) -> bool:
         """The threads run."""
         return all(thread.is_alive() for thread in self._networks)

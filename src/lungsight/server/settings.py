@@ -34,7 +34,7 @@ class Settings:
     """X-rays that go through the networks together."""
     upload_seconds: float = 30
     """Longest time for a request's headers, for its body, and in which a client takes nothing of its answer."""
-    decode_seconds: float = 10
+    decode_seconds: float = 30
     """Longest time for decoding one file; the largest X-rays take about 3 s on one slow core."""
     answer_seconds: float = 60
     """Longest time from the end of the upload to the answer."""
