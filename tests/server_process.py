@@ -152,7 +152,7 @@ def dicom(pixels: np.ndarray | None = None, **changes: object) -> bytes:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = pixels.dtype.itemsize * 8
     dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
-    dataset.PixelSpacing = [0.5, 0.25]
+    dataset.PixelSpacing = [2.0, 1.5]
     dataset.PixelData = pixels.tobytes()
     for word, value in {**PATIENT, **changes}.items():
         setattr(dataset, word, value)

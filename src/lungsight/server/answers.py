@@ -24,7 +24,6 @@ from lungsight.records import to_json
 from lungsight.server import records
 from lungsight.server.problems import Problem
 from lungsight.server.records import Prediction
-from lungsight.wording import Status
 from lungsight.writers.dicom_seg import encode_dicom_seg
 from lungsight.writers.images import encode_picture, overlay
 
@@ -148,7 +147,7 @@ def payload(
 def failure(index: int, problem: Problem) -> Payload:
     """The row of a file that could not be used."""
     details = problem.details
-    result = ResultRecord(input="", status=Status.FAILED, error=details.code, message=details.detail)
+    result = ResultRecord(input="", status=problem.outcome, error=details.code, message=details.detail)
     return Payload(to_json(Prediction(index=index, result=result, hint=details.hint), indent=0))
 
 
@@ -186,7 +185,7 @@ def _prediction(
     if Include.probability in options.include:
         parts["probability_map"] = records.ProbabilityMap(
             _text(_png(_eight_bits(result.network_map))),
-            _text(_png((found.side >= 0).astype(np.uint8) * np.uint8(255))),
+            _text(_png(((found.side >= 0) != result.xray.mirrored).astype(np.uint8) * np.uint8(255))),
             result.frame.box,
         )
     if Include.evidence in options.include:
@@ -196,6 +195,8 @@ def _prediction(
         result=record,
         threshold=score_threshold(model),
         mask_threshold=threshold,
+        mirrored=result.xray.mirrored,
+        sides_known=result.xray.mirrored,
         **parts,
     )
 

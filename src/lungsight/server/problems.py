@@ -9,8 +9,9 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from lungsight.errors import InputError, LungsightError, ModelError
+from lungsight.errors import InputError, LungsightError, ModelError, PassedOverError, RefusedError
 from lungsight.records import Record, to_json
+from lungsight.wording import Status
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -55,6 +56,7 @@ class Problem(Exception):
         code: short name of the kind of error.
         message: what is wrong, in plain words; nothing of an upload.
         hint: what to do about it.
+        outcome: what became of the file, for its row among others.
         headers: of the answer.
         errors: of each file.
     """
@@ -66,11 +68,12 @@ class Problem(Exception):
         message: str,
         *,
         hint: str = "",
+        outcome: Status = Status.FAILED,
         headers: dict[str, str] | None = None,
         errors: tuple[ProblemDetails, ...] = (),
     ) -> None:
         super().__init__(code)
-        self.status, self.headers = status, headers
+        self.status, self.outcome, self.headers = status, outcome, headers
         title = TITLES.get(status) or HTTPStatus(status).phrase
         self.details = ProblemDetails(
             title=title, status=status, code=code, detail=message, hint=hint, errors=errors
@@ -100,11 +103,9 @@ def problem_of(error: BaseException) -> Problem:
         if isinstance(error, ModelError):
             message = f"the network cannot be used: {message}"
         # Hints of other errors are for who runs the server; "Pass Limits(...)" is for who calls the package.
-        wanted = (
-            isinstance(error, InputError) and error.code not in LIMITED and "Limits(" not in str(error.hint)
-        )
+        wanted = isinstance(error, InputError) and error.code not in LIMITED
         hint = (error.hint or "") if wanted else ""
-        return Problem(status, error.code, _sentence(message), hint=_sentence(hint))
+        return Problem(status, error.code, _sentence(message), hint=_sentence(hint), outcome=_outcome(error))
     if isinstance(error, MemoryError):
         return Problem(422, "memory", "There is not enough memory to read it.")
     return Problem(500, "internal", "The X-ray could not be worked on.")
@@ -112,6 +113,12 @@ def problem_of(error: BaseException) -> Problem:
 
 LIMITED = ("too_large", "too_small", "too_slow")
 """Kinds of errors whose hint names a limit of the package, which the client of a server cannot change."""
+
+
+def _outcome(error: LungsightError) -> Status:
+    if isinstance(error, RefusedError):
+        return Status.REFUSED
+    return Status.PASSED_OVER if isinstance(error, PassedOverError) else Status.FAILED
 
 
 def _sentence(text: str) -> str:

@@ -100,6 +100,8 @@ class Prediction(Record, frozen=True, kw_only=True):
     """The decision is COVID-19 from this probability on."""
     mask_threshold: float | None = None
     """Of the mask and the areas; the score rests on the network's own."""
+    mirrored: bool = False
+    """The file says that the patient's right lung lies on the right of the image."""
     sides_known: bool = False
     """Whether the file says which side of the image is the patient's right; else it is assumed as usual."""
     mask: Mask | UnsetType = UNSET

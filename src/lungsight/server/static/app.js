@@ -135,7 +135,7 @@ function lengthOf({ found, ruler: { from, to } }) {
   const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   const { spacing_row_mm: down, spacing_column_mm: across } = found;
   if (!down) return `${Math.round(Math.hypot(dx, dy))} px`;
-  const kind = state.words.spacing?.[found.spacing_kind];
+  const kind = state.words.spacingkind?.[found.spacing_kind];
   return `${Math.hypot(dx * across, dy * down).toFixed(1)} mm${kind ? ` (${kind})` : ""}`;
 }
 
@@ -221,7 +221,7 @@ function setTool(tool) {
 /** Where the patient's right is, and whether that is known. */
 function mark(film, viewer) {
   if (!film?.found || refused(film.found) || !viewer?.film) return null;
-  return { words: film.found.sides_known ? "R" : "R assumed", side: viewer.side(-1, 0) };
+  return { words: film.found.sides_known ? "R" : "R assumed", side: viewer.side(film.found.mirrored ? 1 : -1, 0) };
 }
 
 function Stage({ name, film }) {

@@ -80,7 +80,7 @@ function FileFacts({ found, words }) {
     ["Size", `${found.width} × ${found.height} pixels`],
     ["View", found.view || "not said"],
     ["Modality", found.modality],
-    ["Pixel", down ? `${down.toFixed(3)} × ${across.toFixed(3)} mm${kind ? `, ${words.spacing?.[kind] ?? kind}` : ""}` : "size not said"],
+    ["Pixel", down ? `${down.toFixed(3)} × ${across.toFixed(3)} mm${kind ? `, ${words.spacingkind?.[kind] ?? kind}` : ""}` : "size not said"],
     ["Cardiothoracic ratio", found.cardiothoracic_ratio ? two(found.cardiothoracic_ratio) : null],
   ];
   return html`<dl class="facts" id="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>
