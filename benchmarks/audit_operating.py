@@ -5,8 +5,9 @@
     python benchmarks/audit_operating.py --out operating --report    # print what is done
 
 Every X-ray is drawn once, at 64 pixels, and kept in the folder; a data set draws its images, sources and looks from
-these. The look of a source lies outside the lungs (a border and a marker), so that what a scorer uses is known. The
-rules of `lungsight.audit.verdict` were set on seeds 0 to 49; seeds 50 to 99 have X-rays of their own and are reported.
+these. Each pair of lungs stands in the background of another X-ray, drawn by lot, and the look of a source (a border
+and a marker) lies outside the lungs, so that what a scorer uses is known. The rules of `lungsight.audit.verdict` are
+set on seeds 0 to 49; seeds 50 to 99 have X-rays of their own and are reported.
 Stopped, the same command does the rest. Needs `lungsight[train]`.
 """
 
@@ -31,13 +32,13 @@ from lungsight.audit.probe import ridge_weights
 from lungsight.audit.records import Change, Leakage, Settings, SourceStep, Transplant, Verdict
 from lungsight.audit.statistics import patients_of, truth_of
 from lungsight.audit.store import Store
-from lungsight.audit.transplant import PROPERTIES, draw_donors, transplanted
+from lungsight.audit.transplant import draw_donors, transplanted
 from lungsight.audit.verdict import decide
 from lungsight.dataset.table import Dataset, Row
 from lungsight.phantom import draw
 from lungsight.preprocess import dilate
 from lungsight.progress import silent
-from lungsight.wording import DataAnswer, ImageChange, Region, ScoreAnswer
+from lungsight.wording import DataAnswer, ImageChange, Property, Region, ScoreAnswer
 
 Images = NDArray[np.uint8]
 Masks = NDArray[np.bool_]
@@ -45,7 +46,7 @@ Features = dict[Region, NDArray[np.float32]]
 
 POOL = 500
 """X-rays drawn for each half of the seeds."""
-IMAGES, TRAINING = 240, 240
+IMAGES, TRAINING = 200, 250
 """Images that an audit sees, and others that a scorer is trained on."""
 SETTINGS = Settings(px=32, folds=5, probe="linear", images=IMAGES, perturbed=IMAGES)
 SEEDS, HALF = 100, 50
@@ -54,20 +55,20 @@ SCORERS = ("lungs only", "background only", "border", "mix", "random", "severity
 USES_BACKGROUND = ("background only", "border", "mix")
 PLANTED = ("marker", "border", "contrast", "sharpness", "crop", "size")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-SEEN = (Region.LUNGS, Region.LUNGS_BLACK, Region.BORDER, Region.WHOLE)
+SEEN = (Region.LUNGS, Region.LUNGS_BLACK, Region.BORDER)
 ALARM = (ScoreAnswer.TAKEN, ScoreAnswer.EXPLAINED)
 OFFERED = (DataAnswer.OFFERED, DataAnswer.AS_GOOD_AS_THE_IMAGE)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Drawn X-rays: images and masks (N, 64, 64), whether COVID-19, ill in another way, and mean grey of the lungs."""
+    """Drawn X-rays: images and masks (N, 64, 64), whether COVID-19 or ill, and how severe."""
 
     images: Images
     masks: Masks
     covid: NDArray[np.bool_]
     ill: NDArray[np.bool_]
-    grey: NDArray[np.float64]
+    severity: NDArray[np.float64]
 
 
 def load_pool(folder: Path, half: int, count: int = POOL) -> Pool:
@@ -83,8 +84,20 @@ def load_pool(folder: Path, half: int, count: int = POOL) -> Pool:
         with np.load(path) as block:
             blocks.append({name: block[name] for name in block})
     whole = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    grey = np.array([image[mask].mean() for image, mask in zip(whole["image"], whole["mask"], strict=True)])
-    return Pool(whole["image"], whole["mask"], whole["covid"], whole["ill"], grey)
+    severity = severity_of(whole["image"], whole["mask"])
+    return Pool(whole["image"], whole["mask"], whole["covid"], whole["ill"], severity)
+
+
+def severity_of(images: Images, masks: Masks) -> NDArray[np.float64]:
+    """(N,) how much brighter the lower half of the lungs is than the upper one: looks at the lungs alone."""
+    found = np.zeros(len(images))
+    for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        rows = np.flatnonzero(mask.any(axis=1))
+        if len(rows) > 2:
+            middle = (rows[0] + rows[-1]) // 2
+            upper, lower = image[:middle][mask[:middle]], image[middle:][mask[middle:]]
+            found[index] = lower.mean() - upper.mean()
+    return found
 
 
 def _drawn(half: int, index: int) -> dict[str, NDArray[np.generic]]:
@@ -101,14 +114,11 @@ def choose(pool: Pool, kind: str, rng: np.random.Generator, strength: float = 1.
     """(N,) indices into the pool and (N,) source of each, N = images of an audit and of training."""
     count = IMAGES + TRAINING
     if kind == "case mix":
-        # Hospital 0 has the severe cases and more of the disease; hospital 1 the mild ones and the healthy.
-        cut = np.median(pool.grey[pool.covid])
-        severe = np.where(pool.covid, pool.grey > cut, pool.ill)
-        order = rng.permutation(len(pool.covid))
-        source = np.where(rng.random(len(order)) < 0.85, ~severe, severe).astype(int)
-        wanted = np.where(pool.covid, np.where(source == 0, 1.0, 0.6), np.where(source == 0, 0.6, 1.0))
-        kept = order[rng.random(len(order)) < wanted[order]][:count]
-        return kept, source[kept]
+        # Hospital 0 has more of the disease, the severe cases, and the ill among the others; hospital 1 the rest.
+        severe = pool.severity > np.median(pool.severity[pool.covid])
+        first = np.where(pool.covid, np.where(severe, 0.95, 0.6), np.where(pool.ill, 0.5, 0.1))
+        chosen = rng.permutation(len(pool.covid))[:count]
+        return chosen, (rng.random(count) >= first[chosen]).astype(int)
     chosen = rng.permutation(len(pool.covid))[:count]
     if kind == "40 clean sources":
         return chosen, rng.integers(0, 40, count)
@@ -169,37 +179,34 @@ def plant(
     return found, lungs
 
 
-def features(images: Images, masks: Masks) -> Features:
+def features(images: Images, masks: Masks, seen: tuple[Region, ...] = SEEN) -> Features:
     """(N, 1024) of each region that a scorer sees, in [0, 1]."""
     return {
         region: regions.render(region, images, masks, 32).reshape(len(images), -1).astype(np.float32) / 255
-        for region in SEEN
+        for region in seen
     }
 
 
 def trained(
-    seen: Features, truth: NDArray[np.bool_]
-) -> dict[str, Callable[[Features, Images, Masks], NDArray]]:
-    """Every scorer, trained on (N,) images: a function of features, images and masks to (K,) scores."""
+    name: str, seen: Features, truth: NDArray[np.bool_]
+) -> Callable[[Features, Images, Masks], NDArray]:
+    """A scorer, trained on (N,) images: a function of features, images and masks to (K,) scores."""
 
     def linear(region: Region) -> Callable[[Features, Images, Masks], NDArray]:
         weights, constant = ridge_weights(seen[region], truth)
         scale = max(float((seen[region] @ weights).std()), 1e-9)
         return lambda shown, images, masks: (shown[region] @ weights + constant) / scale
 
-    lungs, background, border = (linear(r) for r in (Region.LUNGS, Region.LUNGS_BLACK, Region.BORDER))
-    chance = np.random.default_rng(len(truth))
-    return {
-        "lungs only": lungs,
-        "background only": background,
-        "border": border,
-        "mix": lambda *given: lungs(*given) + background(*given),
-        "random": lambda shown, images, masks: chance.random(len(images)),
-        "severity": lambda shown, images, masks: np.array(
-            [image[mask].mean() if mask.any() else 0.0 for image, mask in zip(images, masks, strict=True)]
-        ),
-        "whole image": linear(Region.WHOLE),
-    }
+    if name == "mix":
+        lungs, background = linear(Region.LUNGS), linear(Region.LUNGS_BLACK)
+        return lambda *given: lungs(*given) + background(*given)
+    if name == "random":
+        chance = np.random.default_rng(int(seen[Region.LUNGS].sum()))
+        return lambda shown, images, masks: chance.random(len(images))
+    if name == "severity":
+        return lambda shown, images, masks: severity_of(images, masks)
+    of = {"lungs only": Region.LUNGS, "background only": Region.LUNGS_BLACK, "border": Region.BORDER}
+    return linear(of.get(name, Region.WHOLE))
 
 
 def verdicts(
@@ -216,13 +223,14 @@ def verdicts(
         key: (np.stack([CHANGES[key](i, m)[0] for i, m in zip(images, masks, strict=True)]), masks)
         for key in (ImageChange.LUNGS_BLACK, ImageChange.BORDER)
     }
-    given = {key: transplanted(key, images, masks, donors) for key in PROPERTIES}
-    plain = features(images, masks)
-    of_changed = {key: features(*both) for key, both in changed.items()}
-    of_given = {key: features(*both) for key, both in given.items()}
-    scorers, leaks, found = trained(train, known), Leakage(True, (), 0, len(rows), ()), {}
+    given = {Property.BACKGROUND: transplanted(Property.BACKGROUND, images, masks, donors)}
+    seen = tuple(train)
+    plain = features(images, masks, seen)
+    of_changed = {key: features(*both, seen) for key, both in changed.items()}
+    of_given = {key: features(*both, seen) for key, both in given.items()}
+    leaks, found = Leakage(True, (), 0, len(rows), ()), {}
     for name in names:
-        score = scorers[name]
+        score = trained(name, train, known)
         before = score(plain, images, masks)
         everything = np.arange(len(rows))
         audited = Audited(
@@ -254,14 +262,18 @@ def one_cell(pool: Pool, kind: str, seed: int, strength: float | None = None) ->
     """The verdict on every scorer for one data set."""
     rng = np.random.default_rng((seed, (*KINDS, *PLANTED).index(kind), int(100 * (strength or 0))))
     chosen, source = choose(pool, kind, rng, strength or 0.0)
-    images, masks, truth = pool.images[chosen], pool.masks[chosen], pool.covid[chosen]
+    masks, truth = pool.masks[chosen], pool.covid[chosen]
+    # Everybody's lungs in somebody else's background: what is outside them cannot tell the class.
+    other = np.roll(rng.permutation(len(chosen)), 1)
+    images, _ = transplanted(Property.BACKGROUND, pool.images[chosen], masks, other)
     if strength is None:
         images, names = with_looks(images, masks, source, rng), SCORERS
     else:
         (images, masks), names = plant(kind, images, masks, source, rng), ("whole image", "lungs only")
     cut = len(chosen) - min(IMAGES, len(chosen) // 2)
     rows = rows_of(truth[cut:], source[cut:], pool.ill[chosen][cut:], cut)
-    train = features(images[:cut], masks[:cut])
+    seen = SEEN if strength is None else (Region.WHOLE, Region.LUNGS)
+    train = features(images[:cut], masks[:cut], seen)
     found = verdicts(images[cut:], masks[cut:], rows, train, truth[:cut], names)
     return {
         name: {
@@ -362,6 +374,7 @@ def main() -> None:
     parser.add_argument("--last", type=int, default=SEEDS - 1)
     parser.add_argument("--minutes", type=float, default=600)
     given = parser.parse_args()
+    cv2.setNumThreads(1)
     seeds = range(given.first, given.last + 1)
     if given.report:
         report(given.out, seeds)

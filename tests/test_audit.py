@@ -15,7 +15,7 @@ from lungsight.dataset import Dataset, Row
 from lungsight.errors import DataError, ModelError
 from lungsight.metrics import Interval
 from lungsight.records import from_json, to_json
-from lungsight.wording import DataAnswer, ImageChange, Property, Region, ScoreAnswer
+from lungsight.wording import CriterionKey, DataAnswer, ImageChange, Property, Region, ScoreAnswer
 from small_runs import phantoms, train_diagnosis, without_patients, write_table
 from tiny_networks import draw_chest, write_bundle
 
@@ -205,6 +205,18 @@ class TestProbes:
             scores = fit(inputs[:60], labels[:60], inputs[60:], 0)
             assert scores[labels[60:]].min() > scores[~labels[60:]].max()
 
+    def test_ridge_regression_is_the_same_in_both_forms(self) -> None:
+        rng = np.random.default_rng(0)
+        inputs, labels = rng.random((60, 40)), rng.random(60) < 0.4
+        weights, constant = probe.ridge_weights(inputs, labels)
+        # Columns that do not vary have no weight, and make the matrix wider than high.
+        wide, same = probe.ridge_weights(np.hstack([inputs, np.ones((60, 60))]), labels)
+        assert (
+            wide[:40] == pytest.approx(weights) and (wide[40:] == 0).all() and same == pytest.approx(constant)
+        )
+        scores = inputs @ weights + constant
+        assert scores[labels].mean() > 0 > scores[~labels].mean()
+
 
 class TestNoPixels:
     @staticmethod
@@ -305,6 +317,17 @@ class TestVerdict:
         assert self.judged(source=0.91) == (DataAnswer.AS_GOOD_AS_THE_IMAGE, ScoreAnswer.NOT_FOUND)
         assert self.judged(black=0.8) == (DataAnswer.NOT_FOUND, ScoreAnswer.TAKEN)
         assert self.judged(donor=0.7) == (DataAnswer.NOT_FOUND, ScoreAnswer.TAKEN)
+
+    def test_contrast_sharpness_and_framing_are_shown_and_decide_nothing(self) -> None:
+        donors = [
+            Transplant(key, 160, 1.0, near(0.9 if key == Property.CONTRAST else 0.5), near(0.9), 0.0, 0.0)
+            for key in Property
+        ]
+        score = Score("test", 160, 160, 160, near(0.95), near(0.9), near(0.5, patients=0))
+        verdict = decide(score, [], donors, [], SourceStep((), (), ()), Leakage(True, (), 0, 9, ()))
+        shown = {item.key: item for item in verdict.criteria}
+        assert shown[CriterionKey.DONOR_CONTRAST].holds and not shown[CriterionKey.DONOR_CONTRAST].decides
+        assert verdict.score == ScoreAnswer.NOT_FOUND
 
     def test_explained_needs_evidence_that_little_is_left(self) -> None:
         assert self.judged(donor=0.9, own=0.5)[1] == ScoreAnswer.EXPLAINED

@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from lungsight.audit import audit_score
     from lungsight.batch import Summary, Told, predict
     from lungsight.dataset import read_dataset
     from lungsight.errors import (
@@ -89,6 +90,7 @@ __all__ = [
     "Told",
     "XRay",
     "__version__",
+    "audit_score",
     "load_model",
     "predict",
     "read_dataset",
@@ -126,6 +128,7 @@ _HOMES = {
     "Summary": "lungsight.batch",
     "Told": "lungsight.batch",
     "XRay": "lungsight.xray",
+    "audit_score": "lungsight.audit",
     "load_model": "lungsight.inference",
     "predict": "lungsight.batch",
     "read_dataset": "lungsight.dataset",
@@ -140,6 +143,10 @@ def __getattr__(name: str) -> Any:
     # Imported at first use, so that `import lungsight` stays quick.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "audit_score":
+        from lungsight.errors import require
+
+        require("torch", feature="The audit", extra="train")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

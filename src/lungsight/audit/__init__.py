@@ -2,6 +2,7 @@
 
 from lungsight.audit.audit import STEPS, Audit, audit, audit_onnx, audit_predictions, audit_score, read_audit
 from lungsight.audit.audited import model_hash
+from lungsight.audit.data_audit import FoundInData, audit_data
 from lungsight.audit.records import FULL, QUICK, Found, Settings, Verdict
 
 __all__ = [
@@ -10,9 +11,11 @@ __all__ = [
     "STEPS",
     "Audit",
     "Found",
+    "FoundInData",
     "Settings",
     "Verdict",
     "audit",
+    "audit_data",
     "audit_onnx",
     "audit_predictions",
     "audit_score",

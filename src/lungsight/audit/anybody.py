@@ -88,7 +88,7 @@ def numbers(found: Any, count: int) -> Floats:
     if hasattr(found, "detach"):  # a tensor
         found = found.detach().cpu().numpy()
     try:
-        values = np.asarray(found, np.float64)
+        values = np.asarray(found if found is not None else "", np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(
             "the scoring function must return numbers", code="score_type", detail=str(error)

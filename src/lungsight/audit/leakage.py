@@ -25,6 +25,8 @@ def near_duplicates(images: NDArray[np.uint8], groups: NDArray[np.int64]) -> lis
     Returns:
         (first, second, agreement), the most alike first.
     """
+    if not len(images):
+        return []
     matches = find_duplicates(images, clusters=groups.tolist())
     return sorted(((one.first, one.second, one.agreement) for one in matches), key=lambda pair: -pair[2])
 
@@ -34,9 +36,8 @@ def find_leakage(audited: Audited) -> Leakage:
     rows, parts = audited.rows, audited.parts
     folds = audited.part == OUT_OF_FOLD
     if not parts:
-        patients = np.unique([row.patient or row.id for row in rows], return_inverse=True)[1]
-        pairs = _pairs(rows, parts, near_duplicates(audited.images, patients))
-        return Leakage(False, (), 0, len(audited.held_out), pairs)
+        unknown = leakage_between(rows, audited.images, {})
+        return Leakage(False, (), 0, len(audited.held_out), unknown.pairs)
     of = [parts.get(row.id, "") for row in rows]
     # Validation images chose the weights or the threshold: for a test part they are on the training side.
     held = set(audited.held_out.tolist())
@@ -56,6 +57,27 @@ def find_leakage(audited: Audited) -> Leakage:
     tested = audited.held_out.tolist() if folds else sorted(held)
     affected = sum(rows[i].patient in shared for i in tested)
     return Leakage(True, tuple(sorted(shared)), affected, len(tested), _pairs(rows, parts, found))
+
+
+def leakage_between(rows: Sequence[Row], images: NDArray[np.uint8], parts: dict[str, str]) -> Leakage:
+    """Patients and near-duplicates across the parts of a table's own split; across patients where it has none.
+
+    Args:
+        images: (N, h, w) of the N rows, or none.
+        parts: row id -> part; empty where the table has no split.
+    """
+    if not parts:
+        patients = np.unique([row.patient or row.id for row in rows], return_inverse=True)[1]
+        return Leakage(False, (), 0, len(rows), _pairs(rows, parts, near_duplicates(images, patients)))
+    by_patient: dict[str, set[str]] = {}
+    for row in rows:
+        if row.patient and row.id in parts:
+            by_patient.setdefault(row.patient, set()).add(parts[row.id])
+    shared = {name for name, found in by_patient.items() if len(found) > 1}
+    groups = np.unique([parts.get(row.id, "") for row in rows], return_inverse=True)[1]
+    found = [pair for pair in near_duplicates(images, groups) if all(rows[i].id in parts for i in pair[:2])]
+    affected = sum(row.patient in shared for row in rows)
+    return Leakage(True, tuple(sorted(shared)), affected, len(rows), _pairs(rows, parts, found))
 
 
 def _pairs(

@@ -20,7 +20,7 @@ THUMBNAIL, GREYS = 32, 64
 BATCH, RATE = 32, 3e-3
 WEIGHT_LIMIT = 10.0
 RIDGE = 0.3
-"""Of ridge regression, as a fraction of the mean eigenvalue of the images' covariance, times their number."""
+"""Penalty of ridge regression, as a fraction of the mean squared length of a standardised image."""
 
 Fit = Callable[[NDArray[Any], NDArray[np.bool_], NDArray[Any], int], NDArray[np.float64]]
 """Training inputs, their labels, test inputs and a seed -> scores of the test inputs.
@@ -119,9 +119,12 @@ def ridge_weights(inputs: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[NDAr
     balance = np.where(labels, 0.5 / max(labels.sum(), 1), 0.5 / max((~labels).sum(), 1)) * len(labels)
     target = np.where(labels, 1.0, -1.0) * balance
     target -= target.mean()
-    kernel = scaled @ scaled.T
-    kernel[np.diag_indices_from(kernel)] += RIDGE * kernel.trace() / len(kernel) + 1e-9
-    weights = scaled.T @ np.linalg.solve(kernel, target)
+    wide = scaled.shape[1] > scaled.shape[0]
+    kernel = scaled @ scaled.T if wide else scaled.T @ scaled
+    # The two kernels have one trace: the penalty is a fraction of the mean over the images.
+    kernel[np.diag_indices_from(kernel)] += RIDGE * kernel.trace() / len(scaled) + 1e-9
+    solved = np.linalg.solve(kernel, target if wide else scaled.T @ target)
+    weights = scaled.T @ solved if wide else solved
     weights = weights / np.where(spread > 1e-6, spread, np.inf)
     return weights, float(-(mean @ weights))
 

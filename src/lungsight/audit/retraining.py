@@ -108,7 +108,7 @@ def retrain(
     """
     chosen = probe.subsample(rows, settings.images, settings.seed)
     part = [rows[i] for i in chosen]
-    folds, truth = no_pixels.folds_by_patient(part, settings.folds, settings.seed), truth_of(part)
+    folds = no_pixels.folds_by_patient(part, settings.folds, settings.seed)
     keys = wanted if wanted is not None else (*TRAINED, Region.THUMBNAIL, Region.HISTOGRAM)
     total, done, found = len(keys) * settings.folds, 0, []
 
@@ -118,11 +118,28 @@ def retrain(
         progress(done, total)
 
     for key in keys:
-        fit, method = _fit(key, settings)
-        inputs = _inputs(key, images[chosen], masks[chosen], settings)
-        scores = out_of_fold(fit, inputs, truth, folds, settings, store, f"retraining-{key}", step)
-        found.append(as_probe(key, method, scores, part, folds))
+        found.append(one_probe(key, part, images[chosen], masks[chosen], folds, settings, store, step=step))
     return tuple(found)
+
+
+def one_probe(
+    region: Region,
+    rows: Sequence[Row],
+    images: NDArray[np.uint8],
+    masks: Bools,
+    folds: NDArray[np.int64],
+    settings: Settings,
+    store: Store,
+    scores: dict[str, Floats] | None = None,
+    step: Callable[[], None] = lambda: None,
+) -> Probe:
+    """A model of one region; its scores out of fold are put into `scores`, if given, under the region's name."""
+    fit, method = _fit(region, settings)
+    inputs = _inputs(region, images, masks, settings)
+    found = out_of_fold(fit, inputs, truth_of(rows), folds, settings, store, f"retraining-{region}", step)
+    if scores is not None:
+        scores[str(region)] = found
+    return as_probe(region, method, found, rows, folds)
 
 
 def without_pixels(rows: Sequence[Row], settings: Settings) -> tuple[Probe, ...]:

@@ -12,8 +12,9 @@ from lungsight.audit.regions import DILATION, Image, Mask
 from lungsight.preprocess import bounding_box, dilate
 from lungsight.wording import Property
 
-RING = 0.10
-"""Contrast and sharpness are measured within this distance of the lungs, as a fraction of the longer side."""
+RING = (0.08, 0.16)
+"""Contrast and sharpness are measured at this distance from the lungs, as a fraction of the longer side: nearer, the
+scatter of a disease would be measured with them."""
 BANDS = (1 / 256, 1 / 128)
 """Sigma of the two finest detail bands, as a fraction of the longer side."""
 GAIN = (0.25, 4.0)
@@ -107,7 +108,7 @@ def framing(image: Image, mask: Mask, donor: Image, donor_mask: Mask) -> tuple[I
 
 
 def _around(pixels: NDArray[np.generic], mask: Mask) -> NDArray[np.float32]:
-    ring = dilate(mask, RING) & ~dilate(mask, DILATION)
+    ring = dilate(mask, RING[1]) & ~dilate(mask, RING[0])
     return np.asarray(pixels[ring] if ring.any() else pixels.ravel(), np.float32)
 
 

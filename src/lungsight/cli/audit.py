@@ -11,25 +11,27 @@ from typing import Annotated, Any
 
 import typer
 
+from lungsight.cli.data import TargetOption, UncertainOption, read_target
 from lungsight.cli.train import DataOption, clock, command_line, name_left_out, need_training
 from lungsight.errors import ConfigError
 from lungsight.progress import ProgressCallback
+from lungsight.wording import Uncertain
 
 
 def audit(
     data: DataOption,
-    target: Annotated[
+    run: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of a run (or of ONNX networks), or 'shipped'.", metavar="TARGET", show_default=False
+            help="Folder of a run (or of ONNX networks), or 'shipped'.", metavar="RUN", show_default=False
         ),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="Instead of TARGET: anybody's ONNX network.", metavar="FILE.onnx"),
+        typer.Option("--model", help="Instead of RUN: anybody's ONNX network.", metavar="FILE.onnx"),
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="Instead of TARGET: scores alone, a CSV with id and probability.")
+        Path | None, typer.Option(help="Instead of RUN: scores alone, a CSV with id and probability.")
     ] = None,
     size: Annotated[str, typer.Option("--input", help="--model: HEIGHTxWIDTH of its input.")] = "224x224",
     normalize: Annotated[
@@ -46,7 +48,7 @@ def audit(
         float | None, typer.Option(help="--model, --predictions: a score at or above it is a positive.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the report; default: TARGET/audit, or audit.")
+        Path | None, typer.Option("--out", help="Folder for the report; default: RUN/audit, or audit.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer and smaller images: ten minutes on two cores.")
@@ -62,26 +64,27 @@ def audit(
     columns: Annotated[
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
+    target: TargetOption = None,
+    uncertain: UncertainOption = Uncertain.DROP,
 ) -> None:
     """Is the score about lungs? Two answers: whether the data offer a shortcut, and whether the score takes it.
 
     Needs a table with patient ids. Writes audit.html, audit.json and tables/. After an interruption the same command
     does the rest. Exit code 0: all done; 1: some images could not be used; 2: no audit.
     """
-    if sum(one is not None for one in (target, model, predictions)) != 1:
-        raise ConfigError("give one model: a TARGET, --model FILE.onnx or --predictions CSV")
-    folder = out or (Path(target) / "audit" if target not in (None, "shipped") else Path("audit"))
+    if sum(one is not None for one in (run, model, predictions)) != 1:
+        raise ConfigError("give one model: a RUN, --model FILE.onnx or --predictions CSV")
+    folder = out or (Path(run) / "audit" if run not in (None, "shipped") else Path("audit"))
     need_training()
     import msgspec
 
     from lungsight.audit import FULL, QUICK, audit_onnx, audit_predictions
     from lungsight.audit import audit as run_audit
-    from lungsight.cli.data import parse_columns
-    from lungsight.dataset import read_dataset
-    from lungsight.report.audit_report import answers, caveats, probe_words, write_audit
+    from lungsight.report.audit_report import write_audit
+    from lungsight.report.audit_tables import answers, caveats, probe_words
 
     begun = time.monotonic()
-    dataset = read_dataset(data, columns=parse_columns(columns))
+    dataset = read_target(data, columns, target, uncertain)
     settings = msgspec.structs.replace(QUICK if quick else FULL, seed=seed)
     with _progress() as progress:
         same: dict[str, Any] = {
@@ -95,7 +98,7 @@ def audit(
         elif predictions is not None:
             found = audit_predictions(predictions, dataset, folder, threshold=threshold, **same)
         else:
-            found = run_audit(target or "", dataset, folder, part=part, mask_run=masks, **same)
+            found = run_audit(run or "", dataset, folder, part=part, mask_run=masks, **same)
     report = write_audit(folder, found)
     score = found.found.score
     for sentence in answers(found.found):

@@ -158,6 +158,46 @@ def read_target(
     return dataset if target is None else with_target(dataset, target, uncertain.value)
 
 
+@app.command("audit")
+def audit_command(
+    path: PathArgument,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for data-audit.html, data-audit.json and tables/.")
+    ] = Path("data-audit"),
+    seed: Annotated[int, typer.Option(min=0, help="Of folds and choices.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,
+    columns: ColumnsOption = None,
+    target: TargetOption = None,
+    uncertain: UncertainOption = Uncertain.DROP,
+) -> None:
+    """How much of the target is told without a lung: by source, header, age, border; the figure to beat.
+
+    Needs lungsight[train] and patient ids. Exit code 1: some images could not be used.
+    """
+    from lungsight.cli.train import command_line, name_left_out, need_training
+
+    need_training()
+    import msgspec
+
+    from lungsight.audit import audit_data
+    from lungsight.audit.data_audit import DATA
+    from lungsight.report.audit_report import write_data_audit
+    from lungsight.report.audit_tables import probe_words
+
+    dataset = read_target(path, columns, target, uncertain)
+    settings = msgspec.structs.replace(DATA, seed=seed)
+    found = audit_data(dataset, out, settings=settings, cache=cache, command=command_line())
+    report = write_data_audit(out, found)
+    print(
+        f"Best AUROC that knows nothing about lungs: {found.best.pooled}, within source {found.best.same_source}"
+    )
+    for probe in (*found.no_pixels, *found.retraining):
+        print(f"  {probe_words(probe.key)}: {probe.pooled}, within source {probe.same_source}")
+    print(f"{report}. Research use only, not for diagnosis.")
+    if name_left_out(dataset, found.failures):
+        raise typer.Exit(1)
+
+
 def parse_columns(text: str | None) -> dict[str, str] | None:
     """`finding=diagnosis,patient=subject` -> a mapping; None where nothing is given.
 

@@ -9,38 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.audit.audit import Audit
+from lungsight.audit.data_audit import FoundInData
 from lungsight.audit.perturb import CHANGES
-from lungsight.audit.records import Caveat, Criterion, Found, Pair, Probe
+from lungsight.audit.records import Found, Pair, Probe
 from lungsight.audit.regions import REGIONS
-from lungsight.audit.statistics import Estimate, patients_of, truth_of
+from lungsight.audit.statistics import patients_of, truth_of
 from lungsight.audit.transplant import PROPERTIES, draw_donors
 from lungsight.files import write_bytes, write_text
 from lungsight.records import to_json
 from lungsight.report import charts
+from lungsight.report.audit_tables import (
+    audit_tables,
+    caveat_words,
+    caveats,
+    data_table,
+    measured,
+    probe_words,
+)
 from lungsight.report.content import Measure
 from lungsight.report.image_tiles import plain
 from lungsight.report.page import Block, Page, Tile
-from lungsight.report.tables import Cell, Table
+from lungsight.report.tables import Table
 from lungsight.wording import (
-    AuditCaveat,
     DataAnswer,
     ImageChange,
-    NoPixels,
-    Property,
-    Region,
     ScoreAnswer,
     say,
 )
 
 PAIRS_SHOWN = 8
-_HOLDS = {None: "cannot be told", True: "yes", False: "no"}
-_METHODS = {
-    "network": "small network",
-    "logistic": "logistic regression",
-    "ridge": "ridge regression on thumbnails",
-    "fraction": "fraction of the target in each category",
-    "forest": "random forest",
-}
 
 
 def write_audit(out: str | Path, audit: Audit) -> Path:
@@ -60,186 +57,42 @@ def write_audit(out: str | Path, audit: Audit) -> Path:
     return _page(audit, tables).write(folder / "audit.html")
 
 
-def answers(found: Found) -> list[str]:
-    """The two answers as sentences."""
-    return [f"{text[0].upper()}{text[1:]}." for text in (say(found.verdict.data), say(found.verdict.score))]
+def write_data_audit(out: str | Path, found: FoundInData) -> Path:
+    """Write `data-audit.json`, `data-audit.html` and `tables/` into the folder `out`; returns the page's path.
 
-
-def caveats(found: Found) -> list[str]:
-    """What must be read with them, as sentences."""
-    return [_caveat(one) for one in (*found.notes, *found.verdict.caveats)]
-
-
-def _caveat(one: Caveat) -> str:
-    return say(AuditCaveat(one.code)).format(**one.numbers)
-
-
-def probe_words(key: str) -> str:
-    """What a probe sees, in words."""
-    return say(NoPixels(key)) if key in set(NoPixels) else say(Region(key))
-
-
-def _measure(one: Estimate | None) -> Cell:
-    return None if one is None or np.isnan(one.auroc.value) else Measure.of(one.auroc)
-
-
-def _row(what: str, probe: Probe) -> tuple[Cell, ...]:
-    host = probe.same_subsource
-    return (
-        what,
-        _measure(probe.pooled),
-        _measure(probe.same_source),
-        probe.same_source.pairs or None,
-        _measure(host),
-        host.pairs or None,
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    folder = Path(out)
+    table, best = data_table(found), found.best
+    write_bytes(folder / "data-audit.json", to_json(found))
+    write_text(folder / "tables" / "data-audit.csv", table.to_csv())
+    page = Page(
+        "What does the data set tell without lungs?",
+        f"{found.images:,} images, {found.patients:,} patients; {found.pixels:,} decoded; target {found.target}.",
     )
-
-
-_NOTES = (
-    "0.5 is chance. Within: only pairs of images of one source, or of one sub-source, are compared; their number "
-    "stands beside. A dash: no such pair. A model without lungs that does as well as the score is the mark of a "
-    "shortcut."
-)
-
-
-def audit_tables(found: Found) -> dict[str, Table]:
-    """Every table of the report, by the name of its CSV."""
-    score = found.score
-    head = ("What is seen", "Pooled", "Within source", "Pairs", "Within sub-source", "Pairs there")
-    rows: list[tuple[Cell, ...]] = [
-        (
-            f"The score itself ({found.model})",
-            _measure(score.pooled),
-            _measure(score.same_source),
-            score.same_source.pairs or None,
-            _measure(score.same_subsource),
-            score.same_subsource.pairs or None,
-        )
-    ]
-    rows += [_row(f"No pixel: {probe_words(probe.key)}", probe) for probe in found.no_pixels]
-    rows += [_row(f"Trained on {probe_words(probe.key)}", probe) for probe in found.retraining]
-    title = f"AUROC for {found.target}, with 95 % intervals over patients"
-    tables = {
-        "first": Table(title, head, rows, digits=3, notes=_NOTES),
-        "criteria": Table(
-            "The criteria of the two answers",
-            ("Criterion", "Decides", "Holds", "AUROC", "Beside", "Adjusted p"),
-            [_criterion(one) for one in found.verdict.criteria],
-            digits=3,
-            notes="p: one-sided, against an AUROC of 0.5, adjusted within its answer by Holm's procedure.",
-        ),
-    }
-    if found.perturbation:
-        tables["perturbation"] = Table(
-            f"The score after a change to the images ({found.perturbation[0].images} held-out images)",
-            (
-                "Change",
-                "Scored",
-                "AUROC",
-                "Within source",
-                "Mean change",
-                "Flips",
-                "Target moves",
-                "Others move",
-            ),
-            [
-                (
-                    say(ImageChange(one.key)),
-                    f"{one.scored:.0%}",
-                    _measure(one.pooled),
-                    _measure(one.same_source),
-                    one.deviation,
-                    f"{one.flipped:.0%}" if np.isfinite(one.flipped) else None,
-                    one.positive_shift,
-                    one.negative_shift,
-                )
-                for one in found.perturbation
-            ],
-            digits=3,
-            notes="Scored: images that the model still scores. Flips: decisions that change. Moves: mean change.",
-        )
-    if found.transplants:
-        tables["transplants"] = Table(
-            f"The score with a property of another image, drawn by lot ({found.transplants[0].images} images)",
-            (
-                "Given",
-                "Scored",
-                "AUROC for the donor's class",
-                "AUROC for its own class",
-                "Follows donor",
-                "Follows own",
-            ),
-            [
-                (
-                    say(Property(one.key)),
-                    f"{one.scored:.0%}",
-                    _measure(one.donor_auroc),
-                    _measure(one.own_auroc),
-                    one.background_dependence,
-                    one.own_dependence,
-                )
-                for one in found.transplants
-            ],
-            digits=3,
-            notes="The donor is drawn without regard to the image: an AUROC for its class above 0.5 can only come from "
-            "the property. Follows: Spearman correlation with the unchanged score of the donor, and with its own.",
-        )
-    methods = [
-        (probe_words(one.key), _METHODS[one.method], one.images)
-        for one in (*found.retraining, *found.no_pixels)
-    ]
-    tables["models"] = Table("The models of the first table", ("Sees", "Kind", "Images"), methods)
-    lines = _source_lines(found)
-    if lines:
-        tables["source"] = Table("Sources", ("What", "Images", "AUROC"), lines, digits=3)
-    if found.leakage.pairs:
-        tables["near-duplicates"] = Table(
-            "Images that look the same",
-            ("First", "Second", "Parts", "Same patient", "Agreement"),
-            [
-                (
-                    pair.first,
-                    pair.second,
-                    " / ".join(pair.parts),
-                    "yes" if pair.same_patient else "no",
-                    pair.agreement,
-                )
-                for pair in found.leakage.pairs
-            ],
-            digits=3,
-        )
-    return tables
-
-
-def _criterion(one: Criterion) -> tuple[Cell, ...]:
-    return (
-        say(one.key),
-        "yes" if one.decides else "no",
-        _HOLDS[one.holds],
-        _measure(one.estimate),
-        _measure(one.beside),
-        one.adjusted_p,
+    block = page.section("The figure to beat")
+    block.key_figures(
+        [
+            ("Best AUROC that knows nothing about lungs", measured(best.pooled), "pooled"),
+            ("Is a shortcut on offer?", _SHORT[found.answer], say(found.answer)),
+        ],
+        digits=3,
     )
-
-
-def _source_lines(found: Found) -> list[tuple[Cell, ...]]:
-    lines: list[tuple[Cell, ...]] = [
-        (
-            f"{one.first} told from {one.second} by {say(Region(one.region))}, images of '{one.finding}'",
-            one.images,
-            _measure(one.auroc),
-        )
-        for one in found.source.tests
-    ]
-    if found.score.source_auroc is not None:
-        text = "Two sources told apart by the score, images of one finding"
-        lines.append((text, found.score.source_auroc.auroc.n, _measure(found.score.source_auroc)))
-    for one in found.source.left_out:
-        what = f"in {one.name}, " if one.name else ""
-        kind = "that source" if one.kind == "source" else "the image's sub-source"
-        text = f"{found.target} {what}from {say(Region(one.region))}, trained without {kind}"
-        lines.append((text, one.images, _measure(one.auroc)))
-    return lines
+    block.table(table)
+    if found.notes:
+        block.points([caveat_words(one) for one in found.notes])
+    leaks = found.leakage
+    across = "the parts of the table's split" if leaks.known else "patients"
+    block.text(
+        f"{len(leaks.pairs):,} pairs of images that look the same lie across {across}; "
+        f"{len(leaks.patients):,} patients are in several parts."
+    )
+    facts = found.provenance
+    page.provenance(
+        {key: facts.get(key) for key in ("lungsight", "commit", "seed", "data_fingerprint", "created")}
+    )
+    return page.write(folder / "data-audit.html")
 
 
 def _page(audit: Audit, tables: Mapping[str, Table]) -> Page:
@@ -431,8 +284,7 @@ def _origin(block: Block, found: Found) -> None:
             "by patient.",
             f"Probes: {settings.px} pixels, {settings.folds} folds, at most {settings.images:,} images, the commonest "
             f"source and class subsampled first; changes: at most {settings.perturbed:,} held-out images.",
-            "Near-duplicates: two 64-bit hashes (differences, frequencies) propose, the correlation of thumbnails "
-            "decides.",
+            "Images that look the same: see `lungsight.duplicates`.",
         ]
     )
     if command := found.provenance.get("command"):
