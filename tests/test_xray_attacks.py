@@ -132,12 +132,11 @@ def test_attack_is_answered_at_once(attack: str) -> None:
     make, words = ATTACKS[attack]
     data = make()
     assert len(data) < 8 * MIB
-    read_xray(encode(RAMP))  # a process is there
-    start = time.process_time(), time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError, match=words) as caught:
         read_xray(data, name="attack", limits=Limits(max_seconds=10))
     assert caught.value.code in ("too_large", "damaged", "several_images")
-    assert time.process_time() - start[0] < 1 and time.monotonic() - start[1] < 8
+    assert time.process_time() - start < 1  # of this process; the other one would have said 'too_slow'
 
 
 def test_many_items_of_a_table_cost_nothing() -> None:
