@@ -331,6 +331,16 @@ def test_every_mask_carries_its_warnings(client: httpx.Client) -> None:
     assert post(client, png(), accept="image/png").headers["lungsight-warnings"] == ""
 
 
+def test_the_documented_client(client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ten lines of Python in docs/api.md do what they say."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "api.md").read_text("utf-8")
+    code = next(block for block in text.split("```python\n")[1:] if "httpx.post" in block).split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chest.png").write_bytes(png())
+    exec(code.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/")), {})
+    assert picture((tmp_path / "mask.png").read_bytes()).shape == (200, 160)
+
+
 def test_a_head_is_a_get_without_its_body(client: httpx.Client) -> None:
     for path in (
         "/",
