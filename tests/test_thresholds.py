@@ -79,6 +79,13 @@ def test_a_pixel_at_the_threshold_is_lung() -> None:
     assert not lungs.find(probability, float(above)).mask.any()
 
 
+def test_joined_lungs_at_the_threshold_are_parted() -> None:
+    probability = np.zeros((40, 40), np.float32)
+    probability[5:35, 5:15] = probability[5:35, 25:35] = probability[8:11, 15:25] = HALF
+    labels = lungs.find(probability, 0.5).small
+    assert set(np.unique(labels[5:35, 5:15])) == {1} and set(np.unique(labels[5:35, 25:35])) == {2}
+
+
 # the gate
 
 
