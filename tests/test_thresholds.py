@@ -90,7 +90,7 @@ def test_joined_lungs_at_the_threshold_are_parted() -> None:
 
 
 def _judge(
-    score: float, flags: tuple[Flag, ...] = (), shape: tuple[int, int] = (30, 30), view: str = ""
+    score: float, flags: tuple[Flag, ...] = (), shape: tuple[int, int] = (90, 90), view: str = ""
 ) -> Any:
     card = gate_card(threshold=0.5, classes=("frontal", "lateral_view", "ct_slice"))
     rest = (1 - score) / 2
@@ -109,14 +109,14 @@ def test_a_gate_score_at_its_threshold_passes() -> None:
 
 
 def test_three_to_one_is_the_longest_shape() -> None:
-    assert _judge(0.9, shape=(90, 30)).frontal and _judge(0.9, shape=(30, 90)).frontal
-    assert _judge(0.9, shape=(91, 30)).reasons == _judge(0.9, shape=(30, 91)).reasons == (Reason.SHAPE,)
+    assert _judge(0.9, shape=(270, 90)).frontal and _judge(0.9, shape=(90, 270)).frontal
+    assert _judge(0.9, shape=(271, 90)).reasons == _judge(0.9, shape=(90, 271)).reasons == (Reason.SHAPE,)
 
 
 @pytest.mark.parametrize(("spread", "blank"), [(0.019, True), (0.021, False)])
 def test_an_image_without_contrast_is_blank(spread: float, blank: bool) -> None:
     small = np.tile(np.asarray([0.5 - spread, 0.5 + spread], np.float32), (8, 4))
-    found = judge(XRay(np.zeros((30, 30), np.uint8), "a", "array", 8), small, None, None, ())
+    found = judge(XRay(np.zeros((90, 90), np.uint8), "a", "array", 8), small, None, None, ())
     assert (Reason.BLANK in found.reasons) is blank
     assert found.answer is (GateAnswer.NOT_FRONTAL if blank else GateAnswer.NONE)
 

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,9 +18,18 @@ from lungsight.inference import plausibility
 from lungsight.inference import view_gate as gate
 from lungsight.inference.classifier import Diagnosis, decide, prepare
 from lungsight.inference.heart import cardiothoracic
-from lungsight.inference.reader import Duplicate, Item, Source, name_of, read_item, split_sources
+from lungsight.inference.reader import (
+    Duplicate,
+    Item,
+    Source,
+    name_of,
+    read_item,
+    split_sources,
+    stack,
+    untagged,
+)
 from lungsight.inference.result import Failure, NetworkId, Result
-from lungsight.inference.sessions import PROVIDERS, Networks, Session
+from lungsight.inference.sessions import Networks, Session
 from lungsight.inference.severity import Severity, can_grade, severities_of, severity_input
 from lungsight.model import Bundle
 from lungsight.preprocess import Frame
@@ -79,10 +87,6 @@ class Lungsight:
                 raise ConfigError(f"the {name} must lie between 0 and 1, not {value}")
         if threads is not None and threads < 1:
             raise ConfigError(f"at least one thread is needed, not {threads}")
-        if device not in PROVIDERS:
-            raise ConfigError(
-                "the device is not known", where="device", hint=f"Known: {', '.join(PROVIDERS)}"
-            )
         self.bundle = bundle
         self.threads = threads
         self.limits = limits
@@ -168,10 +172,9 @@ class Lungsight:
             ModelError: a network cannot be used.
         """
         tagged = self.stream_tagged(((source, None) for source in split_sources(sources)), batch=batch)
-        return _untagged(tagged)
+        return untagged(tagged)
 
-    predict_many = stream
-    """The name before."""
+    predict_many = stream  # the name before
 
     def stream_tagged(
         self,
@@ -280,7 +283,7 @@ class Lungsight:
         if not items:
             return []
         start = time.perf_counter()
-        small = _batch([item.small for item in items], networks.lungs.card.input.channels)
+        small = stack([item.small for item in items], networks.lungs.card.input.channels)
         maps = self._check_output(networks.lungs.run(small)["probability"], items)
         # Score, gate and flags rest on the network's own convention and threshold, whatever mask is asked for.
         card = self.bundle.lungs.card
@@ -363,7 +366,7 @@ class Lungsight:
         answers: Sequence[NDArray[np.float32] | None] = [None] * len(items)
         if network:
             small = [item.gate for item in items if item.gate is not None]
-            answers = list(network.run(_batch(small, network.card.input.channels))["probability"])
+            answers = list(network.run(stack(small, network.card.input.channels))["probability"])
         return [
             gate.judge(item.xray, item.small, answer, card, flagged)
             for item, answer, flagged in zip(items, answers, flags, strict=True)
@@ -395,18 +398,5 @@ class Lungsight:
         return answers
 
 
-def _untagged(
-    tagged: Generator[tuple[Result | Failure | Duplicate, None], None, None],
-) -> Generator[Result | Failure, None, None]:
-    with closing(tagged):
-        for one, _ in tagged:
-            if not isinstance(one, Duplicate):  # none come without a claim
-                yield one
-
-
 def _rebuild(bundle: Bundle, settings: dict[str, Any]) -> Lungsight:
     return Lungsight(bundle, **settings)
-
-
-def _batch(images: Sequence[NDArray[np.float32]], channels: int) -> NDArray[np.float32]:
-    return np.repeat(np.stack(images)[:, None], channels, axis=1)

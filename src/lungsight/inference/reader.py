@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError, LungsightError
-from lungsight.inference.result import Failure
+from lungsight.inference.result import Failure, Result
 from lungsight.preprocess import Gray, resize_image, to_unit
 from lungsight.xray import Limits, XRay, read_xray
 
@@ -198,6 +199,21 @@ def split_sources(sources: Any) -> Iterator[Source]:
         yield sources
         return
     yield from sources
+
+
+def untagged(
+    tagged: Generator[tuple[Result | Failure | Duplicate, None], None, None],
+) -> Generator[Result | Failure, None, None]:
+    """Results without their tags, where no digest is claimed."""
+    with closing(tagged):
+        for one, _ in tagged:
+            if not isinstance(one, Duplicate):  # none come without a claim
+                yield one
+
+
+def stack(images: Sequence[NDArray[np.float32]], channels: int) -> NDArray[np.float32]:
+    """(h, w) images as (N, channels, h, w), each channel the same."""
+    return np.repeat(np.stack(images)[:, None], channels, axis=1)
 
 
 def _is_pil(source: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.errors import ModelError
+from lungsight.errors import ConfigError, ModelError
 from lungsight.model import Bundle, Model
 
 PROVIDERS = {
@@ -141,6 +141,11 @@ class Networks:
 
     @classmethod
     def of(cls, bundle: Bundle, threads: int | None, device: str) -> Networks:
+        """The sessions of a bundle; raises ConfigError where the device is not known."""
+        if device not in PROVIDERS:
+            raise ConfigError(
+                "the device is not known", where="device", hint=f"Known: {', '.join(PROVIDERS)}"
+            )
         models = (bundle.diagnosis, bundle.gate, bundle.severity)
         others = (Session(one, threads, device) if one else None for one in models)
         return cls(Session(bundle.lungs, threads, device), *others)
