@@ -123,7 +123,7 @@ def test_an_image_without_contrast_is_blank(spread: float, blank: bool) -> None:
 
 def test_flags_that_stop_a_score() -> None:
     for flag in Flag:
-        stops = flag in (Flag.NO_LUNGS, Flag.UPSIDE_DOWN)
+        stops = flag in (Flag.NO_LUNGS, Flag.UPSIDE_DOWN, Flag.INVERTED)
         assert _judge(0.9, (flag,)).frontal is not stops
         assert _judge(0.9, (flag,)).reasons == ((Reason(flag.value),) if stops else ())
 

@@ -25,7 +25,7 @@ TABLE, RECORDS, SHEET, SETTINGS, LOCK = (
 )
 PARTS = "results.parquet"
 """Folder of the Parquet table."""
-FOLDERS = ("masks", "overlays", "nifti", "darwin", "labelme", "seg", "transparent", PARTS)
+FOLDERS = ("masks", "overlays", "nifti", "darwin", "labelme", "seg", "sc", "sr", "transparent", PARTS)
 FILES = (TABLE, RECORDS, SHEET, SETTINGS, "coco.json", "rle.jsonl")
 FOREIGN = (
     *("metrics.json", "audit.json", "report.html", "provenance.json", "config.toml", "predictions.csv"),
