@@ -44,6 +44,7 @@ for command in (
     fit_severity,
     import_keras,
     reproduce,
+    check,
 ):
     app.command(short_help=console.first_sentence(command))(console.shared(command))
 for registered in data.app.registered_commands:
