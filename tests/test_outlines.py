@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lungsight.dataset.join import join  # noqa: E402
+from lungsight.dataset.join import DataPath, join  # noqa: E402
 from lungsight.dataset.split import by_patient_in_turn, given_parts  # noqa: E402
 from lungsight.dataset.table import Dataset, Row  # noqa: E402
 from lungsight.errors import DataError  # noqa: E402
@@ -157,6 +157,23 @@ class TestParts:
 
 
 class TestJoin:
+    @pytest.mark.parametrize(
+        ("text", "path", "convention", "hearts"),
+        [
+            ("a/b", "a/b", "", True),
+            ("a/b:visible", "a/b", "visible", True),
+            ("a/b:full,no-heart", "a/b", "full", False),
+            ("a/b:2024", "a/b:2024", "", True),
+            ("c:/data", "c:/data", "", True),
+        ],
+    )
+    def test_words_after_a_path(self, text: str, path: str, convention: str, hearts: bool) -> None:
+        assert DataPath.parse(text) == DataPath(Path(path), convention, hearts)
+
+    def test_lungs_have_one_convention(self) -> None:
+        with pytest.raises(DataError, match="one convention"):
+            DataPath.parse("a:full,visible")
+
     def test_one_id_in_two_data_sets_is_an_error(self) -> None:
         with pytest.raises(DataError, match="occurs in"):
             join([table("one", rows("p")), table("two", rows("p"))])

@@ -145,6 +145,7 @@ def train(
         resolved = resolved.with_settings(**{"training.start": start})
     need_training()
     dataset = read_joined(data, parse_columns(columns))
+    from lungsight.dataset.join import DataPath
     from lungsight.training import train as run_training
 
     try:
@@ -163,12 +164,11 @@ def train(
     except KeyboardInterrupt:
         tell("\nthe same command with --resume goes on from the last whole epoch")
         raise
+    first = str(DataPath.parse(data[0]).path)
     left_out = name_left_out(dataset, run.failures)
     if run.out_of_time:
         tell(f"stopped after {len(run.history)} epochs to keep to {minutes:g} minutes")
     print(f"{len(run.history)} epochs in {clock(run.seconds)}, in {out}")
-    print(
-        f"next: lungsight evaluate {shlex.quote(str(out))} --data {' --data '.join(map(shlex.quote, data))}"
-    )
+    print(f"next: lungsight evaluate {shlex.quote(str(out))} --data {shlex.quote(first)}")
     if left_out:
         raise typer.Exit(1)
