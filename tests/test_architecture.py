@@ -18,7 +18,7 @@ FLOORS = (
     ("inference",),
     ("writers", "batch", "duplicates", "training", "explain"),
     ("evaluation", "ship", "ship_severity"),
-    ("audit",),
+    ("audit", "benchmark"),
     ("report", "server", "pacs", "cluster"),
     ("paper",),
     ("cli", "__main__"),

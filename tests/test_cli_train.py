@@ -356,7 +356,7 @@ def test_ctrl_c_then_resume(phantoms: Path, uninterrupted: Path, tmp_path: Path)
     process.process.send_signal(signal.SIGINT)
     code, err = process.end()
     assert code == 130
-    assert err.strip().endswith("the same command with --resume goes on from the last whole epoch")
+    assert err.strip().endswith("the same command with --resume continues from the last whole epoch")
     assert "Traceback" not in err
     assert not (tmp_path / "run" / "weights.safetensors").exists()
     assert_resumes_to(tmp_path / "run", uninterrupted, phantoms)
@@ -376,5 +376,5 @@ def test_a_file_that_may_not_grow(phantoms: Path, tmp_path: Path) -> None:
     code, err = Process(phantoms, tmp_path / "run", limit=30_000).end()
     assert code == 2
     assert "Traceback" not in err
-    assert "cannot be written: file too large. Free some space; --resume goes on" in err
+    assert "cannot be written: file too large. Free some space; --resume continues" in err
     assert not list(tmp_path.rglob("*.ckpt"))

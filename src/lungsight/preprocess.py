@@ -163,7 +163,7 @@ def crop_to_lungs(
     """What the diagnosis network sees: the lungs alone, cut to their box, with grey levels of their own.
 
     The mask is grown a little, everything outside is set to 0 (letters, borders and tubes outside the
-    lungs are gone), the grey levels inside are stretched from their 1st to their 99th percentile to
+    lungs are gone), the grey levels inside are rescaled from their 1st to their 99th percentile to
     [0, 1], so that exposure says nothing, and the lungs' box is resized to `size`.
 
     Args:

@@ -12,6 +12,7 @@ from lungsight.cli import console, data
 from lungsight.cli.audit import audit
 from lungsight.cli.check import check
 from lungsight.cli.dicom_node import dicom_node
+from lungsight.cli.benchmark import benchmark
 from lungsight.cli.evaluate import evaluate
 from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
@@ -46,6 +47,7 @@ for command in (
     import_keras,
     reproduce,
     check,
+    benchmark,
 ):
     app.command(short_help=console.first_sentence(command))(console.shared(command))
 for registered in data.app.registered_commands:

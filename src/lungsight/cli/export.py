@@ -60,7 +60,7 @@ def cross_validate(
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
 ) -> None:
-    """Train and score a diagnosis recipe by patient, fold by fold. Stopped, the same command goes on."""
+    """Train and score a diagnosis recipe by patient, fold by fold. Stopped, the same command continues."""
     need_training()
     from lungsight.cli.data import parse_columns
     from lungsight.config import load_recipe

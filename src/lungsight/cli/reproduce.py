@@ -29,7 +29,7 @@ def reproduce(
 ) -> None:
     """Do the whole paper: data, both networks, every table and figure, in one report.
 
-    Stopped, the same command goes on where it was. Exit code 1: some images could not be used.
+    Stopped, the same command continues where it was. Exit code 1: some images could not be used.
     """
     need_training()
     from lungsight.cli.data import parse_columns

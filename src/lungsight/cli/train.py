@@ -53,16 +53,16 @@ class Reporter:
 
     def __call__(self, progress: Progress) -> None:
         head = f"epoch {progress.epoch}/{progress.epochs}"
-        figures = f"loss {progress.loss:.4f}  accuracy {progress.accuracy:.4f}"
+        metrics = f"loss {progress.loss:.4f}  accuracy {progress.accuracy:.4f}"
         if progress.validation:
             found = {name: value for name, value in progress.validation.items() if name.startswith("val_")}
             tail = "  ".join(f"{name.removeprefix('val_')} {value:.4f}" for name, value in found.items())
             end = f"  validation: {tail}  {clock(progress.seconds_left)} left"
             start = "\r\033[K" if self._live else ""
-            tell(f"{start}{head}  {figures}{end}")
+            tell(f"{start}{head}  {metrics}{end}")
         elif self._live:
             step = f"step {progress.step}/{progress.steps}"
-            line = f"\r\033[K{head}  {step}  {figures}  {clock(progress.seconds_left)} left"
+            line = f"\r\033[K{head}  {step}  {metrics}  {clock(progress.seconds_left)} left"
             tell(line, end="")
 
 
@@ -130,7 +130,7 @@ def train(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Train a network by a recipe; `--resume` goes on after any interruption.
+    """Train a network by a recipe; `--resume` continues after any interruption.
 
     Exit code 1: some images could not be used.
     """
@@ -162,7 +162,7 @@ def train(
             device=device,
         )
     except KeyboardInterrupt:
-        tell("\nthe same command with --resume goes on from the last whole epoch")
+        tell("\nthe same command with --resume continues from the last whole epoch")
         raise
     first = str(DataPath.parse(data[0]).path)
     left_out = name_left_out(dataset, run.failures)

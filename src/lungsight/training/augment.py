@@ -91,7 +91,7 @@ def for_lungs_and_heart(
 
 
 def for_gate(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """As `for_lungs`, and now and then the whole picture small within a wide border; for any kind of picture."""
+    """As `for_lungs`, and now and then the whole image small within a wide border; for any kind of image."""
     pixels, _ = for_lungs(pixels, np.zeros(pixels.shape, np.uint8), rng)
     return _border(pixels, rng) if rng.random() < 0.2 else pixels
 
@@ -117,7 +117,7 @@ def mild(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         pixels = pixels[:, ::-1]
     matrix = _affine(rng, (height, width), angle=5, scale=(0.9, 1.1), stretch=0.0, shift=0.1)
     moved = cv2.warpAffine(np.ascontiguousarray(pixels), matrix, (width, height), flags=cv2.INTER_LINEAR)
-    return np.clip(moved * rng.uniform(0.9, 1.1), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(moved * rng.uniform(0.9, 1.1), 0, 255), np.uint8)
 
 
 def _border(pixels: Pixels, rng: np.random.Generator) -> Pixels:

@@ -129,7 +129,7 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
         settings = self.recipe.training
         chosen = self.order[number * settings.batch : (number + 1) * settings.batch]
         images = self.examples.inputs[chosen]
-        # The gate's pictures are drawn for validation too: never those of an epoch of training.
+        # The gate's images are drawn for validation too: never those of an epoch of training.
         part = () if self.training or self.recipe.task != "gate" else (HELD_OUT,)
         rng = np.random.default_rng((settings.seed, self.epoch, number, *part))
         if self.recipe.task == "gate":

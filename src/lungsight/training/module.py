@@ -139,7 +139,7 @@ class TrainingModule(lightning.LightningModule):
             self.log(f"val_{name}", total / self._count, sync_dist=True)
 
     def on_train_epoch_start(self) -> None:
-        # Dropout draws from torch's global generator: seeded anew each epoch, a resumed run draws what an
+        # Dropout draws from torch's global generator: seeded for each epoch, a resumed run draws what an
         # uninterrupted one draws.
         torch.manual_seed(self.recipe.training.seed * 100_003 + self.current_epoch)
         if self.recipe.training.fixed_statistics:

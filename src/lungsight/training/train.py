@@ -174,5 +174,5 @@ def _cannot_write(folder: Path, reason: str) -> OutputError:
     return OutputError(
         f"cannot be written: {reason}",
         where=folder,
-        hint="Free some space; --resume goes on from the last whole epoch",
+        hint="Free some space; --resume continues from the last whole epoch",
     )

@@ -1,0 +1,124 @@
+"""The bench of the cited systems: figures by hand, a small run that resumes, and bad input."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("monai")
+
+from lungsight.benchmark import SYSTEMS, choose_systems, run_benchmark  # noqa: E402
+from lungsight.benchmark.bench import network_cost, read_bench  # noqa: E402
+from lungsight.benchmark.figures import headline_estimate, holm, same_source_auroc  # noqa: E402
+from lungsight.benchmark.systems import bench_recipe  # noqa: E402
+from lungsight.benchmark.table import write_tables  # noqa: E402
+from lungsight.config import load_recipe  # noqa: E402
+from lungsight.dataset import read_dataset  # noqa: E402
+from lungsight.errors import ConfigError, DataError  # noqa: E402
+
+TWO = choose_systems(["paper-cnn", "zhang-anomaly"])
+SMALL = {"side": 32, "width": 0.05, "folds": 3, "minutes": 0.02}
+
+
+def test_a_small_run_that_continues(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = read_dataset(phantoms)
+    bench = run_benchmark(dataset, tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
+    assert bench == read_bench(tmp_path) or math.isnan(bench.systems[0].p_pooled)
+    assert [one.name for one in bench.systems] == ["paper-cnn", "zhang-anomaly"]
+    assert (bench.images, bench.folds, bench.reduced, bench.majority) == (24, 3, True, 0.75)
+    tables = []
+    for one in bench.systems:
+        with (tmp_path / one.name / "predictions.csv").open() as file:
+            tables.append(list(csv.DictReader(file)))
+        assert 0 <= one.pooled.low <= one.pooled.value <= one.pooled.high <= 1
+        assert (one.size, one.width, one.start) == (
+            (32, 32) if one.name != "paper-cnn" else one.size,
+            0.05,
+            "noise",
+        )
+        assert one.seconds_predict > 0 and one.epochs >= 1
+    folds = [{row["id"]: row["fold"] for row in table} for table in tables]
+    assert folds[0] == folds[1] and len(folds[0]) == 24, "the same patients in the same folds"
+    assert any(row["whole"] != row["border"] for row in tables[0])
+    assert any(row["whole"] != row["lungs_black"] for row in tables[0])
+    text = write_tables(bench, tmp_path).read_text()
+    assert "Always the majority' has an accuracy of 0.750" in text
+    assert "0.960 (0.902 to 0.984), n = 100" in text, "Zhang's headline with Wilson's interval"
+    assert (tmp_path / "pooled-vs-same-source.svg").read_text().startswith("<?xml")
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("it trained again"))
+    again = run_benchmark(dataset, tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
+    assert [one.pooled for one in again.systems] == [one.pooled for one in bench.systems]
+
+
+def test_same_source_by_hand() -> None:
+    """Two sources with both classes: three of four pairs in one, all two in the other; the third has one class."""
+    scores = np.array([0.9, 0.4, 0.5, 0.1, 0.8, 0.3, 0.2, 0.99])
+    truth = np.array([True, True, False, False, True, False, False, True])
+    sources = ["a"] * 4 + ["b"] * 3 + ["c"]
+    found = same_source_auroc(scores, truth, sources, [str(i) for i in range(8)])
+    assert found.value == pytest.approx((3 + 2) / (4 + 2))
+    assert (found.images, found.patients) == (7, 7)
+    one = same_source_auroc(scores[[0, 1, 2, 3, 7]], truth[[0, 1, 2, 3, 7]], [*"aaaa", "c"], [*"12345"])
+    assert (one.value, one.images) == (pytest.approx(0.75), 4)
+    none = same_source_auroc(scores[:2], truth[:2], ["a", "a"], ["1", "2"])
+    assert math.isnan(none.value) and str(none) == "n/a"
+
+
+def test_headlines_get_the_interval_that_their_size_allows() -> None:
+    """27 of 31 is 71 to 95 %, 9 of 10 is 60 to 98 %."""
+    assert (headline_estimate(27, 31).low, headline_estimate(27, 31).high) == pytest.approx(
+        (0.711, 0.949), abs=2e-3
+    )
+    assert (headline_estimate(9, 10).low, headline_estimate(9, 10).high) == pytest.approx(
+        (0.596, 0.982), abs=2e-3
+    )
+    assert math.isnan(headline_estimate(0, 0).value)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.02, math.nan, 0.01, 0.5]) == [0.04, pytest.approx(math.nan, nan_ok=True), 0.03, 0.5]
+    assert holm([0.4, 0.5]) == [0.8, 0.8]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_costs_of_a_network_by_hand() -> None:
+    """The paper's CNN at 246 x 236: multiplications and additions of two convolutions and two dense layers."""
+    parameters, gflop = network_cost(load_recipe("paper-diagnosis"))
+    first, second = 244 * 234 * 32 * 27, 120 * 115 * 64 * 32 * 9
+    flat = 60 * 57 * 64
+    assert gflop == pytest.approx(2 * (first + second + flat * 64 + 64) / 1e9, rel=1e-6)
+    assert parameters == 32 * 27 + 32 + 64 * 288 + 64 + flat * 64 + 64 + 65
+
+
+def test_every_system_has_a_recipe_at_full_and_at_reduced_size() -> None:
+    from lungsight.networks import check
+
+    for system in SYSTEMS:
+        for side in (None, 64):
+            recipe = bench_recipe(system, side=side, width=None, folds=5, seed=1)
+            check(recipe.network.name, size=recipe.data.input_size, masks=False, answers=1)
+            assert (recipe.split.kind, recipe.split.folds, recipe.split.only_source) == ("patient", 5, "")
+
+
+def test_bad_input_is_named(phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no system 'covidnet'. Did you mean covid-net"):
+        choose_systems(["covidnet"])
+    dataset = read_dataset(phantoms)
+    people = [next(row.patient for row in dataset if row.covid is covid) for covid in (True, False)]
+    two = dataset.where(lambda row: row.patient in people)
+    with pytest.raises(DataError, match="has 1 patients with COVID-19, too few for 3 folds"):
+        run_benchmark(two, tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="one class only"):
+        run_benchmark(dataset.where(lambda row: bool(row.covid)), tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no image with a lung mask"):
+        run_benchmark(dataset.where(lambda row: False), tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="budget"):
+        run_benchmark(dataset, tmp_path, systems=TWO, minutes=0)
+    with pytest.raises(ConfigError, match="holds no benchmark"):
+        read_bench(tmp_path)
+    assert not list(tmp_path.iterdir())
