@@ -28,13 +28,20 @@ class Estimate(Record, frozen=True):
     def __str__(self) -> str:
         if math.isnan(self.value):
             return "n/a"
+        if math.isnan(self.low):
+            return f"{self.value:.3f} (no interval)"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 def pooled_auroc(scores: Floats, truth: Bools, patients: Sequence[str]) -> Estimate:
-    """AUROC over all images; DeLong's interval, clustered by patient."""
+    """AUROC over all images; DeLong's interval, clustered by patient, or a bootstrap where it cannot be given."""
     found = delong(scores, truth, patients=np.asarray(patients))
-    return Estimate(found.value, found.low, found.high, len(scores), len(set(patients)))
+    low, high = found.low, found.high
+    if math.isnan(low):  # DeLong's needs more patients of a class than there are
+        low, high = _interval(
+            lambda index: auroc(scores[index], truth[index]), np.arange(len(scores)), np.asarray(patients)
+        )
+    return Estimate(found.value, low, high, len(scores), len(set(patients)))
 
 
 def same_source_auroc(
@@ -52,8 +59,7 @@ def same_source_auroc(
         return Estimate(math.nan, math.nan, math.nan, 0, 0)
     if len(both) == 1:
         who = np.asarray(patients)[inside]
-        found = delong(scores[inside], truth[inside], patients=who)
-        return Estimate(found.value, found.low, found.high, count, people)
+        return pooled_auroc(scores[inside], truth[inside], list(who))
 
     def within(index: NDArray[np.int64]) -> float:
         pairs, total = 0.0, 0.0
