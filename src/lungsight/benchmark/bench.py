@@ -210,8 +210,8 @@ def _system(
         shown += trained * len(run.history)
     _write_scores(folder, records)
     table = {record[0]: dict(zip(COLUMNS, record, strict=True)) for record in records}
-    seconds = (train_seconds / max(shown, 1), predict_seconds / max(len(records) * len(VIEWS), 1))
-    return _result(system, recipe, table, min(epochs), seconds), table
+    pace = (train_seconds / max(shown, 1), predict_seconds / max(len(records) * len(VIEWS), 1))
+    return _result(system, recipe, table, min(epochs), pace), table
 
 
 def score_fold(

@@ -54,7 +54,7 @@ def same_source_auroc(
     names = np.asarray(sources)
     both = [name for name in dict.fromkeys(sources) if 0 < truth[names == name].mean() < 1]
     inside = np.isin(names, both)
-    count, people = int(inside.sum()), len({patients[i] for i in np.flatnonzero(inside)})
+    count, people = int(inside.sum()), len(set(np.asarray(patients)[inside].tolist()))
     if not both:
         return Estimate(math.nan, math.nan, math.nan, 0, 0)
     if len(both) == 1:

@@ -10,9 +10,8 @@ import typer
 from lungsight import __version__
 from lungsight.cli import console, data
 from lungsight.cli.audit import audit
-from lungsight.cli.check import check
-from lungsight.cli.dicom_node import dicom_node
 from lungsight.cli.benchmark import benchmark
+from lungsight.cli.check import check
 from lungsight.cli.dicom_node import dicom_node
 from lungsight.cli.evaluate import evaluate
 from lungsight.cli.explain import explain

@@ -111,7 +111,7 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Tensor]:
         images, target = batch
         if hasattr(self.network, "training_loss"):  # a network with a loss of its own
-            logits, loss = self.network.training_loss(images, target)
+            logits, loss = self.network.training_loss(images, target)  # type: ignore[operator]
         else:
             logits = self.network(images).float()
             loss = self._loss(logits, target)
@@ -152,7 +152,12 @@ class TrainingModule(lightning.LightningModule):
         common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
         optimiser: torch.optim.Optimizer
         if settings.optimiser == "sgd":
-            optimiser = torch.optim.SGD(self.network.parameters(), momentum=settings.momentum, **common)
+            optimiser = torch.optim.SGD(
+                self.network.parameters(),
+                lr=settings.learning_rate,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+            )
         else:
             kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
             # epsilon 1e-7 is Keras's.
