@@ -17,10 +17,12 @@ import os
 import platform
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,11 +118,16 @@ def pictures(arguments: argparse.Namespace, scratch: Path) -> list[Path]:
 
 
 def copies(files: list[Path], count: int, folder: Path) -> list[Path]:
-    """`count` files in `folder`, repeating `files`."""
+    """`count` files in `folder`, repeating `files`; each PNG gets bytes of its own: equal ones are predicted once."""
     folder.mkdir(parents=True)
     made = [folder / f"{number:06}{files[number % len(files)].suffix}" for number in range(count)]
     for number, path in enumerate(made):
-        shutil.copyfile(files[number % len(files)], path)
+        data = files[number % len(files)].read_bytes()
+        if data[:4] == b"\x89PNG":
+            body = b"tEXtn\0%d" % number
+            chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+            data = data[:-12] + chunk + data[-12:]
+        path.write_bytes(data)
     return made
 
 
