@@ -81,7 +81,7 @@ def test_nothing_usable_is_exit_code_2(folder: Path) -> None:
         (["describe", "{folder}", "--columns", "finding"], "'finding' is not OURS=THEIRS"),
         (["describe", "{folder}", "--columns", "finding=nothing"], "the table has no column 'nothing'"),
         (["convert", "{folder}", "{folder}"], "the folder exists and is not empty"),
-        (["convert", "{folder}", "{folder}/a.png/out"], "not a directory"),
+        (["convert", "{folder}", "{folder}/a.png/out"], "a file stands where a folder is needed"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(folder: Path, arguments: list[str], message: str) -> None:

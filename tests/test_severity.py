@@ -161,3 +161,19 @@ def test_a_card_of_another_task_takes_no_zones() -> None:
     values = plain(card(2)) | {"task": "diagnosis"}
     with pytest.raises(ModelError, match="channels"):
         build(Card, values, error=ModelError)
+
+
+def test_the_shipped_network_grades_upright_films_alone() -> None:
+    """Severity of a drawn film is a number for each zone; of the same film turned round there is none."""
+    from lungsight import load_model
+    from lungsight.phantom import HOSPITALS, draw
+
+    pixels = draw(np.random.default_rng(3), hospital=sorted(HOSPITALS)[0], covid=False, size=256).pixels
+    model = load_model()
+    found = model(pixels)
+    assert found.severity is not None and len(found.severity.zones) == 6
+    record = found.record
+    assert record.severity == pytest.approx(sum(record.severity_zones), abs=0.05)
+    assert record.severity_low is not None and record.severity_high is not None
+    assert 0 <= record.severity_low <= record.severity <= record.severity_high <= 18
+    assert model(np.ascontiguousarray(pixels[::-1])).record.severity is None

@@ -47,12 +47,15 @@ if TYPE_CHECKING:
         ResultRecord,
         load_model,
     )
+    from lungsight.inference.heart import Cardiothoracic
+    from lungsight.inference.severity import Severity
     from lungsight.wording import (
         Decision,
         Flag,
         GateAnswer,
         LungConvention,
         LungLabels,
+        RatioNote,
         Reason,
         Status,
         say,
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from lungsight.xray import Limits, XRay, read_xray
 
 __all__ = [
+    "Cardiothoracic",
     "ConfigError",
     "DataError",
     "Decision",
@@ -81,10 +85,12 @@ __all__ = [
     "NetworkId",
     "OutputError",
     "PassedOverError",
+    "RatioNote",
     "Reason",
     "RefusedError",
     "Result",
     "ResultRecord",
+    "Severity",
     "Status",
     "Summary",
     "Told",
@@ -117,7 +123,10 @@ _HOMES = {
     "LungsightError": "lungsight.errors",
     "MissingExtraError": "lungsight.errors",
     "ModelError": "lungsight.errors",
+    "Cardiothoracic": "lungsight.inference.heart",
     "NetworkId": "lungsight.inference",
+    "RatioNote": "lungsight.wording",
+    "Severity": "lungsight.inference.severity",
     "OutputError": "lungsight.errors",
     "PassedOverError": "lungsight.errors",
     "Reason": "lungsight.wording",

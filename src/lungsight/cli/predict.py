@@ -77,7 +77,8 @@ def predict(
         Path | None, typer.Option(help="Folder with other networks (NAME.onnx and NAME.json).")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where the networks run: cpu, cuda, openvino ... (see docs/devices.md).")
+        str,
+        typer.Option(help="Where the networks run: cpu, cuda, openvino and others (see docs/devices.md)."),
     ] = "cpu",
     batch: Annotated[
         int, typer.Option(min=1, max=1024, help="X-rays that go through the networks together.")
