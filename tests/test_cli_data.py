@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from command import lungsight as run
-from lungsight.cli.data import parse_columns
+from lungsight.cli.console import parse_columns
 from lungsight.dataset import read_dataset
 from lungsight.errors import ConfigError
 

@@ -153,9 +153,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "audit_score":
-        from lungsight.errors import require
-
-        require("torch", feature="The audit", extra="train")
+        errors = importlib.import_module("lungsight.errors")
+        errors.require("torch", feature="The audit", extra="train")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

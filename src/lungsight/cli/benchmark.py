@@ -44,7 +44,7 @@ def benchmark(
     need_training()
     from lungsight.benchmark import choose_systems, run_benchmark
     from lungsight.benchmark.table import write_tables
-    from lungsight.cli.data import parse_columns
+    from lungsight.cli.console import parse_columns
     from lungsight.dataset import read_dataset
 
     chosen = choose_systems(systems)

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lungsight.errors import ConfigError
+
 
 class Level(IntEnum):
     """How much a command says beside its result."""
@@ -88,3 +90,24 @@ def first_sentence(command: Callable[..., None]) -> str:
     """What the list of commands says of one: the first sentence of its help, whole."""
     text = " ".join((inspect.getdoc(command) or "").split("\n\n")[0].split())
     return text.split(". ")[0].rstrip(".") + "."
+
+
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """`finding=diagnosis,patient=subject` -> a mapping; None where nothing is given.
+
+    Raises:
+        ConfigError: a part is not OURS=THEIRS, or a column is given twice.
+    """
+    if not text:
+        return None
+    columns: dict[str, str] = {}
+    for part in text.split(","):
+        ours, equals, theirs = (piece.strip() for piece in part.partition("="))
+        if not (ours and equals and theirs):
+            raise ConfigError(
+                f"--columns: {part.strip()!r} is not OURS=THEIRS", hint="Write finding=diagnosis,..."
+            )
+        if ours in columns:
+            raise ConfigError(f"--columns: {ours!r} is given twice")
+        columns[ours] = theirs
+    return columns

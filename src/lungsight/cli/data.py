@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lungsight.errors import ConfigError
+from lungsight.cli.console import parse_columns
 from lungsight.wording import Uncertain, say
 
 if TYPE_CHECKING:
@@ -196,27 +196,6 @@ def audit_command(
     print(f"{report}. Research use only, not for diagnosis.")
     if name_left_out(dataset, found.failures):
         raise typer.Exit(1)
-
-
-def parse_columns(text: str | None) -> dict[str, str] | None:
-    """`finding=diagnosis,patient=subject` -> a mapping; None where nothing is given.
-
-    Raises:
-        ConfigError: a part is not OURS=THEIRS, or a column is given twice.
-    """
-    if not text:
-        return None
-    columns: dict[str, str] = {}
-    for part in text.split(","):
-        ours, equals, theirs = (piece.strip() for piece in part.partition("="))
-        if not (ours and equals and theirs):
-            raise ConfigError(
-                f"--columns: {part.strip()!r} is not OURS=THEIRS", hint="Write finding=diagnosis,..."
-            )
-        if ours in columns:
-            raise ConfigError(f"--columns: {ours!r} is given twice")
-        columns[ours] = theirs
-    return columns
 
 
 @contextmanager

@@ -69,7 +69,8 @@ def evaluate(
     Exit code 0: all done; 1: some images could not be used; 2: nothing could be evaluated.
     """
     need_training()
-    from lungsight.cli.data import parse_columns, progress_bar
+    from lungsight.cli.console import parse_columns
+    from lungsight.cli.data import progress_bar
     from lungsight.report.evaluate import Request, write_report
 
     request = Request(

@@ -62,7 +62,7 @@ def cross_validate(
 ) -> None:
     """Train and score a diagnosis recipe by patient, fold by fold. Stopped, the same command continues."""
     need_training()
-    from lungsight.cli.data import parse_columns
+    from lungsight.cli.console import parse_columns
     from lungsight.config import load_recipe
     from lungsight.dataset import read_dataset
     from lungsight.evaluation.crossvalidation import cross_validate as run_folds

@@ -32,7 +32,7 @@ def reproduce(
     Stopped, the same command continues where it was. Exit code 1: some images could not be used.
     """
     need_training()
-    from lungsight.cli.data import parse_columns
+    from lungsight.cli.console import parse_columns
     from lungsight.dataset import read_dataset
     from lungsight.paper import reproduce as run
 

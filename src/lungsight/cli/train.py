@@ -134,7 +134,7 @@ def train(
 
     Exit code 1: some images could not be used.
     """
-    from lungsight.cli.data import parse_columns
+    from lungsight.cli.console import parse_columns
     from lungsight.config import load_recipe
 
     changes = list(settings or [])

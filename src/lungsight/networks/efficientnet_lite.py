@@ -49,7 +49,7 @@ class SameConvolution(nn.Module):
 
     def _padding(self, side: int) -> int:
         # An exported network has one input size, which every stride divides.
-        rest = 0 if torch.jit.is_tracing() else side % self.stride
+        rest = 0 if torch.onnx.is_in_onnx_export() else side % self.stride
         return max(self.kernel - (rest or self.stride), 0)
 
 
