@@ -22,7 +22,7 @@ from lungsight.dataset import read_dataset  # noqa: E402
 from lungsight.errors import ConfigError, DataError  # noqa: E402
 
 TWO = choose_systems(["paper-cnn", "zhang-anomaly"])
-SMALL = {"side": 32, "width": 0.05, "folds": 3, "minutes": 0.02}
+SMALL = {"side": 32, "width": 0.25, "folds": 3, "minutes": 0.02}
 
 
 def test_a_small_run_that_continues(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_a_small_run_that_continues(phantoms: Path, tmp_path: Path, monkeypatch:
         assert 0 <= one.pooled.low <= one.pooled.value <= one.pooled.high <= 1
         assert (one.size, one.width, one.start) == (
             (32, 32) if one.name != "paper-cnn" else one.size,
-            0.05,
+            0.25,
             "noise",
         )
         assert one.seconds_predict > 0 and one.epochs >= 1

@@ -63,11 +63,11 @@ import sys, numpy, keras
 path, folder = sys.argv[1:]
 given = numpy.load(folder + "/given.npy")
 model = keras.models.load_model(path, compile=False)
-numpy.save(folder + "/said.npy", numpy.asarray(model(given)))
+numpy.save(folder + "/said.npy", keras.ops.convert_to_numpy(model(given)))
 print(model.count_params())
 for layer in model.layers:
     layer.set_weights([w + numpy.float32(0.01) for w in layer.get_weights()])
-numpy.save(folder + "/changed.npy", numpy.asarray(model(given)))
+numpy.save(folder + "/changed.npy", keras.ops.convert_to_numpy(model(given)))
 model.save(folder + "/k3.keras")
 model.save(folder + "/k3.h5")
 model.save_weights(folder + "/k3.weights.h5")

@@ -163,7 +163,7 @@ def test_the_shipped_networks_load() -> None:
     if not any(name.endswith(".onnx") for name in files):
         pytest.skip("no weights ship with this checkout yet")
     bundle = load_bundle()
-    assert sum(len(model.onnx) for model in bundle.models) < 25 * 2**20
+    assert sum(len(model.onnx) for model in bundle.models) < 30_000_000
     for model in bundle.models:
         card = model.card
         for text in (

@@ -20,7 +20,7 @@ from command import Done, lungsight  # noqa: E402
 from lungsight.config import load_recipe  # noqa: E402
 from lungsight.errors import ConfigError  # noqa: E402
 from lungsight.files import write_json  # noqa: E402
-from lungsight.paper import plan as planning  # noqa: E402
+from lungsight.paper import budget as planning  # noqa: E402
 from lungsight.paper.budget import Plan, Sizes, make_plan, seconds_per_image  # noqa: E402
 from lungsight.training.data import Examples  # noqa: E402
 
