@@ -6,8 +6,8 @@
 
 Every X-ray is drawn once, at 64 pixels, and kept in the folder; a data set draws its images, sources and looks from
 these. Each pair of lungs stands in the background of another X-ray, drawn by lot, and the look of a source (a border
-and a marker) lies outside the lungs, so that what a scorer uses is known. The rules of `lungsight.audit.verdict` are
-set on seeds 0 to 49; seeds 50 to 99 have X-rays of their own and are reported.
+and a marker) lies outside the lungs, so that what a scorer uses is known. The rules of `lungsight.audit.verdict` were
+last changed after seeds 50 to 58 had been seen; seeds 0 to 49 have X-rays of their own and are the ones to report.
 Stopped, the same command does the rest. Needs `lungsight[train]`.
 """
 
