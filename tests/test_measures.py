@@ -50,11 +50,11 @@ def test_the_ratio_is_the_widest_heart_over_the_widest_chest() -> None:
 
 def test_specks_do_not_widen_the_heart() -> None:
     heart = np.zeros((90, 100), bool)
-    heart[45:70, 40:60] = True
+    heart[45:70, 35:60] = True
     heart[5, 95] = True
-    assert largest_component(heart).sum() == 25 * 20
+    assert largest_component(heart).sum() == 25 * 25
     found = cardiothoracic(heart, chest())
-    assert found is not None and found.heart.pixels == 20
+    assert found is not None and found.heart.pixels == 25
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_specks_do_not_widen_the_heart() -> None:
 )
 def test_no_ratio_where_it_would_mean_nothing(case: str) -> None:
     labels, heart = chest(), np.zeros((90, 100), bool)
-    heart[45:70, 40:60] = True
+    heart[45:70, 35:60] = True
     if case == "no heart":
         heart[:] = False
     elif case == "speck":
@@ -83,8 +83,16 @@ def test_no_ratio_where_it_would_mean_nothing(case: str) -> None:
 
 def test_half_a_lung_is_the_least() -> None:
     labels, heart = chest(), np.zeros((90, 100), bool)
-    heart[45:70, 40:60] = True
+    heart[45:70, 35:60] = True
     labels[:, 75:] = 0  # 15 x 60 = 900 beside 1,800: just enough
     assert cardiothoracic(heart, labels) is not None
     labels[79, 74] = 0
     assert cardiothoracic(heart, labels) is None
+
+
+@pytest.mark.parametrize(("width", "given"), [(23, True), (22, False), (60, True), (61, False)])
+def test_only_plausible_ratios_are_given(width: int, given: bool) -> None:
+    """The chest is 75 pixels wide: 22.5 is 0.3 of it, 60 is 0.8."""
+    heart = np.zeros((90, 100), bool)
+    heart[45:70, 15 : 15 + width] = True
+    assert (cardiothoracic(heart, chest()) is not None) is given

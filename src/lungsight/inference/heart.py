@@ -19,6 +19,10 @@ MIN_HEART = 0.01
 MIN_SIDE = 0.5
 """A lung of less than this fraction of the other's area may be cut off or hidden, and the chest's width with it."""
 
+PLAUSIBLE = (0.3, 0.8)
+"""Ratios outside are not given: the heart was found in part, or something else was. On 124 films whose masks people
+drew (JSRT, fold 1) the ratio is 0.36 to 0.63."""
+
 
 @dataclass(frozen=True, slots=True)
 class Width:
@@ -54,7 +58,7 @@ def cardiothoracic(heart: NDArray[np.bool_], labels: NDArray[np.uint8]) -> Cardi
         labels: (H, W) 0, 1 right lung, 2 left lung (the patient's), upright.
 
     Returns:
-        None where a lung or the heart is absent or implausibly small, or the heart is wider than the chest.
+        None where a lung or the heart is absent or implausibly small, or the ratio is outside `PLAUSIBLE`.
     """
     heart = largest_component(heart)
     right, left = labels == RIGHT, labels == LEFT
@@ -68,9 +72,10 @@ def cardiothoracic(heart: NDArray[np.bool_], labels: NDArray[np.uint8]) -> Cardi
     start, stop = int(columns[0]), int(columns[-1]) + 1
     # Drawn where the heart is widest on one row, which is near both of its borders.
     row = int(np.argmax(heart.sum(axis=1)))
-    if stop - start >= chest.pixels or start < chest.start or stop > chest.stop:
+    ratio = (stop - start) / chest.pixels
+    if not PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1] or start < chest.start or stop > chest.stop:
         return None
-    return Cardiothoracic((stop - start) / chest.pixels, Width(row, start, stop), chest)
+    return Cardiothoracic(ratio, Width(row, start, stop), chest)
 
 
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
