@@ -62,7 +62,7 @@ def test_train_then_evaluate(data: Path, tmp_path: Path) -> None:
     assert "left out" not in done.err
     assert "dice" in done.out
     metrics = json.loads((run / "metrics.json").read_text())
-    assert (metrics["part"], metrics["threshold"]) == ("validation", 0.2)
+    assert (metrics["part"], metrics["masks"]["threshold"]) == ("validation", 0.2)
     command = json.loads((run / "provenance.json").read_text())["command"]
     assert command.startswith("lungsight train paper-segmentation --set 'data.size=[32,32]'")
     assert train("--data", data, "--out", run).code == 2
@@ -201,10 +201,7 @@ def test_an_unknown_key_in_a_recipe(data: Path, tmp_path: Path) -> None:
     recipe.write_text('name = "mine"\ntask = "lungs"\n[training]\nepocs = 3\n')
     done = train("--data", data, "--out", tmp_path / "run", recipe=str(recipe))
     assert done.code == 2
-    assert (
-        done.err
-        == f"lungsight: {recipe}: there is no setting 'training.epocs'. Did you mean 'training.epochs'?\n"
-    )
+    assert done.err == f"lungsight: {recipe}: training.epocs is not known. Did you mean training.epochs?\n"
     done = train("--data", data, "--out", tmp_path / "run", recipe="paper")
     assert done.code == 2
     assert "Shipped recipes:" in done.err

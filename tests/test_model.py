@@ -181,6 +181,7 @@ def test_the_shipped_networks_load() -> None:
         "lungs",
         "diagnosis",
         "gate",
+        "severity",
     ]
     assert InputSettings(bundle.lungs.card.input.size) == bundle.lungs.card.input
 

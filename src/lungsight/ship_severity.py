@@ -131,6 +131,7 @@ def fit_severity(
             ),
         ),
         start="EfficientNet-Lite0, ImageNet",
+        recipe="fit-severity",
         command=command,
         commit=commit(),
         seed=seed,

@@ -9,6 +9,7 @@ import hashlib
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,15 @@ def svg(figure: Figure) -> str:
     salt = hashlib.sha256(repr([axes.get_title() for axes in figure.axes]).encode()).hexdigest()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        options: dict[str, Any] = {"transparent": True, "metadata": {"Date": None, "Creator": None}}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            try:
+                figure.savefig(buffer, format="svg", **options)
+            except UserWarning:  # a long legend leaves the axes no room: then each stands where it was put
+                figure.set_layout_engine("none")
+                buffer = io.StringIO()
+                figure.savefig(buffer, format="svg", **options)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
