@@ -6,6 +6,7 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -141,3 +142,13 @@ def test_devices() -> None:
     for name in ("tpu", "", "cpu:1", "cuda:x", "cuda:-1", "cuda:99", "CPU"):
         with pytest.raises(ConfigError):
             Device.of(name)
+
+
+def test_teachers_fill_what_an_annotation_leaves_open() -> None:
+    from lungsight.training.targets import Targets, with_teachers
+
+    values, known = np.zeros((3, 1, 2), np.uint8), np.zeros((3, 1, 2), np.uint8)
+    values[0], known[0] = [[255, 0]], [[1, 0]]
+    mixed = with_teachers(Targets(values, known), {"full": np.array([[55, 40]], np.uint8)}, 0.25)
+    assert mixed.values[0].tolist() == [[205, 40]] and mixed.known[0].tolist() == [[1, 1]]
+    assert mixed.known[1:].sum() == 0 and known[0].tolist() == [[1, 0]]

@@ -157,6 +157,12 @@ class TrainingSettings(Record, frozen=True):
     fixed_statistics: bool = False
     """Batch normalisation keeps the means and deviations of `start`, as befits few images and small batches."""
 
+    teachers: dict[str, str] = field(default_factory=dict)
+    """`lungs`, networks with several outputs: for each output by name, a folder of networks whose lung network's
+    answer is learned too; knowledge distillation (Hinton et al., arXiv:1503.02531)."""
+    teacher_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Share of the teachers in the target where the annotation says something; elsewhere they are the whole target."""
+
     old_names: ClassVar = {"keep": "checkpoint", "averaging": "ema_decay"}
 
 

@@ -12,6 +12,11 @@ from lungsight.networks.paper import scaled
 from lungsight.wording import GateClass
 
 
+def scaled_filters(counts: Sequence[int], width: float) -> list[int]:
+    """Filter counts times width; from 16 on multiples of 8, which ONNX Runtime's fast convolutions need."""
+    return [n if (n := scaled(count, width)) < 16 else 8 * round(count * width / 8) for count in counts]
+
+
 class Standardise(nn.Module):
     """Take each image to mean 0 and standard deviation 1, inside the network, so that every user of it agrees."""
 
@@ -46,7 +51,7 @@ class LungUNet(nn.Module):
 
     def __init__(self, width: float = 1.0, channels: int = 1) -> None:
         super().__init__()
-        filters = [scaled(n, width) for n in (24, 48, 96, 128, 160)]
+        filters = scaled_filters((24, 48, 96, 128, 160), width)
         self.standardise = Standardise()
         self.stem = ConvolutionUnit(channels, filters[0], stride=2)
         self.down = nn.ModuleList()
@@ -91,7 +96,7 @@ class LungHeartUNet(LungUNet):
 
     def __init__(self, width: float = 1.0, channels: int = 1) -> None:
         super().__init__(width, channels)
-        last = scaled(24, width)
+        (last,) = scaled_filters((24,), width)
         self.last = nn.Sequential(nn.Conv2d(last, 4 * self.answers, 1), nn.PixelShuffle(2))
 
 

@@ -19,7 +19,7 @@ from lungsight.networks import NETWORKS, OUTPUTS
 from lungsight.preprocess import Edges, apply_mask, crop_to_lungs, dilate, equalise, to_uint8
 from lungsight.training import augment
 from lungsight.training.gate_images import GATE_VIEWS, HELD_OUT, gate_images
-from lungsight.training.targets import FULL, VISIBLE, Targets, targets
+from lungsight.training.targets import FULL, VISIBLE, Targets, targets, with_teachers
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Examples:
         sources: (N,) int, the source of each.
         visible: (N,) bool, whose lungs are drawn by the convention 'visible'; None: none.
         hearts: index -> (h, w) bool, of those whose heart is drawn.
+        taught: output -> (N, h, w) uint8, probabilities of a teacher times 255.
     """
 
     inputs: NDArray[np.uint8]
@@ -43,6 +44,7 @@ class Examples:
     sources: NDArray[np.int64] | None = None
     visible: NDArray[np.bool_] | None = None
     hearts: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    taught: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def outlines(self, index: int) -> Targets:
         """What the annotation of one image says of each thing that a network marks."""
@@ -164,6 +166,9 @@ class Batches(TorchDataset[tuple[Tensor, Tensor]]):
                 np.asarray(self.examples.inputs[index], np.uint8),
                 self.examples.outlines(int(index)),
             )
+            if self.training and self.examples.taught:
+                answers = {name: maps[index] for name, maps in self.examples.taught.items()}
+                found = with_teachers(found, answers, self.recipe.training.teacher_weight)
             if self.training and self.recipe.training.augmentation == "lungs":
                 image, *moved = augment.for_lungs_and_heart(image, *found, rng)
                 found = Targets(*moved)

@@ -9,6 +9,7 @@ loss is taken there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -54,4 +55,20 @@ def targets(mask: NDArray[np.bool_], *, visible: bool, heart: NDArray[np.bool_] 
             known[HEART, top : bottom + round(HEART_BELOW * mask.shape[0]), left:right] = 0
     if heart is not None:
         values[HEART], known[HEART] = heart.astype(np.uint8) * 255, 1
+    return Targets(values, known)
+
+
+def with_teachers(given: Targets, answers: Mapping[str, NDArray[np.uint8]], weight: float) -> Targets:
+    """What an annotation says, mixed with what other networks answer.
+
+    Args:
+        answers: for some of `OUTPUTS`, (h, w) uint8, probabilities times 255.
+        weight: in [0, 1]: the answers' share where the annotation says something. Where it does not they are all.
+    """
+    values, known = given.values.copy(), given.known.copy()
+    for name, answer in answers.items():
+        plane = OUTPUTS.index(name)
+        mixed = (1 - weight) * values[plane].astype(np.float32) + weight * answer.astype(np.float32)
+        values[plane] = np.where(known[plane] > 0, np.rint(mixed), answer).astype(np.uint8)
+        known[plane] = 1
     return Targets(values, known)

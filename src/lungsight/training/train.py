@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -23,7 +24,7 @@ from lungsight.training.callbacks import (
     make_callbacks,
     read_checkpoint,
 )
-from lungsight.training.data import Batches, DataModule, Examples
+from lungsight.training.data import Batches, DataModule, Examples, marks_several
 from lungsight.training.device import Device
 from lungsight.training.module import TrainingModule
 from lungsight.training.prepare import check_network, make_split, prepare, select_rows
@@ -36,6 +37,7 @@ from lungsight.training.run_folder import (
     write_history,
 )
 from lungsight.training.start import apply_start
+from lungsight.training.teachers import teachers_answers
 
 CHECKPOINTS = "checkpoints"
 
@@ -81,6 +83,9 @@ def train(
     claim_folder(folder, recipe, rows, split, command)
     if (folder / "weights.safetensors").exists() and resume:
         return finished(folder, recipe, failures)
+    if recipe.training.teachers and marks_several(recipe):
+        answers = teachers_answers(recipe, examples.inputs, np.array(split.train), cache)
+        examples = replace(examples, taught=answers)
     history = History(listener, minutes)
     module = fit(recipe, examples, split, folder, history, place)
     return _finish(folder, module, history, place, failures)
