@@ -29,6 +29,8 @@ from server_process import PATIENT, dicom, png, running
 from tiny_networks import diagnosis_card, draw_chest, write_bundle
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+expect = playwright.expect
+expect.set_options(timeout=30_000)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
@@ -94,7 +96,30 @@ def opened(page: Any) -> None:
     page.wait_for_function("() => document.getElementById('canvas').dataset.zoom")
 
 
+def rendered(page: Any) -> None:
+    """What was done is on the screen: drawing waits for an animation frame, and may ask for two more."""
+    page.evaluate(
+        """() => new Promise((done) => {
+            let left = 4;
+            const step = () => { left -= 1; if (left) requestAnimationFrame(step); else done(); };
+            requestAnimationFrame(step);
+        })"""
+    )
+
+
+KEPT = """() => new Promise((done) => {
+    const request = indexedDB.open("lungsight");
+    request.onsuccess = () => {
+        const all = request.result.transaction("films").objectStore("films").getAll();
+        all.onsuccess = () => { request.result.close(); done(all.result); };
+    };
+}).then(("""
+"""The films that the browser keeps, and what is asked of them behind it."""
+
+
 def areas(page: Any) -> list[int]:
+    """Pixels of the right and the left lung by the table."""
+    rendered(page)
     return [
         int(pixels)
         for pixels in page.locator("#areas td").evaluate_all("all => all.map((e) => e.dataset.pixels)")
@@ -105,12 +130,12 @@ def slide(page: Any, name: str, value: float) -> None:
     page.locator(name).evaluate(
         "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value
     )
-    page.wait_for_timeout(100)
+    rendered(page)
 
 
 def seen(page: Any) -> np.ndarray:
     """The canvas as a person sees it, (H, W, 3) RGB."""
-    page.wait_for_timeout(100)
+    rendered(page)
     picture = cv2.imdecode(np.frombuffer(page.locator("#canvas").screenshot(), np.uint8), cv2.IMREAD_COLOR)
     return np.asarray(picture)[..., ::-1].astype(int)
 
@@ -130,7 +155,7 @@ def test_it_begins_with_the_notice_and_one_click(page: Any) -> None:
     assert page.locator("#view").count() == 0
     page.click("#sample")
     opened(page)
-    assert "Drawn sample" in page.locator("#list").inner_text()
+    expect(page.locator("#list")).to_contain_text("Drawn sample")
     page.mouse.wheel(0, 3000)
     assert page.locator("#notice").evaluate("e => e.getBoundingClientRect().top") >= 0
 
@@ -168,11 +193,11 @@ def test_the_threshold_slider_answers_in_the_browser(page: Any, model: Lungsight
         slide(page, "#threshold", threshold)
         expected = Lungsight(model.bundle, threads=1, mask_threshold=threshold)(draw_chest()).areas
         assert areas(page) == pytest.approx(expected, rel=0.01)
-        assert page.locator("#threshold-value").inner_text() == f"{threshold:.2f}"
+        expect(page.locator("#threshold-value")).to_have_text(f"{threshold:.2f}")
     page.click("#paper")
-    assert page.locator("#threshold").input_value() == "0.2"
+    expect(page.locator("#threshold")).to_have_value("0.2")
     page.click("#own")
-    assert page.locator("#threshold").input_value() == "0.5"
+    expect(page.locator("#threshold")).to_have_value("0.5")
     assert asked == []
 
 
@@ -192,8 +217,10 @@ def test_opacity_window_and_level(page: Any) -> None:
     page.check("#invert")
     assert seen(page).mean() < bare.mean()
     page.click("#reset")
-    assert page.locator("#level").input_value() == "128" and page.locator("#outline").is_checked()
-    assert page.locator("#window").input_value() == "256" and not page.locator("#invert").is_checked()
+    expect(page.locator("#level")).to_have_value("128")
+    expect(page.locator("#outline")).to_be_checked()
+    expect(page.locator("#window")).to_have_value("256")
+    expect(page.locator("#invert")).not_to_be_checked()
 
 
 def test_the_heat_map_and_its_share(page: Any, url: str) -> None:
@@ -202,6 +229,7 @@ def test_the_heat_map_and_its_share(page: Any, url: str) -> None:
     page.check("#heat")
     answer = httpx.post(f"{url}/v1/predictions?include=evidence", files={"files": png()}, timeout=60)
     told = answer.json()["predictions"][0]["evidence"]
+    page.wait_for_selector("#heat-words")
     words = page.locator("#heat-words").inner_text()
     assert f"{round(100 * told['fraction_inside_lungs'])} % of what moved it lies inside the lungs" in words
     assert told["text"] in words
@@ -215,7 +243,7 @@ def test_downloads(page: Any, model: Lungsight) -> None:
     data = dicom()
     upload(page, ("chest.dcm", data))
     opened(page)
-    assert "cm²" in page.locator("#areas").inner_text()
+    expect(page.locator("#areas")).to_contain_text("cm²")
     slide(page, "#threshold", 0.2)
     name, mask = download(page, "#get-mask")
     assert name == "chest-mask.png"
@@ -245,6 +273,7 @@ def test_downloads(page: Any, model: Lungsight) -> None:
 
 def canvas(page: Any) -> np.ndarray:
     """The canvas' own pixels, (H, W, 3) RGB."""
+    rendered(page)
     data = page.locator("#canvas").evaluate("e => e.toDataURL('image/png').split(',')[1]")
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
     return np.asarray(picture)[..., ::-1].astype(int)
@@ -262,16 +291,16 @@ def test_many_files_by_keyboard(page: Any) -> None:
     upload(page, *files, ("notes.txt", b"not an image"))
     settled(page, 4)
     current = page.locator("#list button[aria-current=true] b")
-    assert current.inner_text() == "chest 0.png"
+    expect(current).to_have_text("chest 0.png")
     page.keyboard.press("j")
-    assert current.inner_text() == "chest 1.png"
+    expect(current).to_have_text("chest 1.png")
     page.keyboard.press("j")
     page.keyboard.press("j")
-    assert current.inner_text() == "notes.txt"
-    assert "text file" in page.locator("#failure").inner_text()
-    assert page.locator("#view").count() == 0
+    expect(current).to_have_text("notes.txt")
+    expect(page.locator("#failure")).to_contain_text("text file")
+    expect(page.locator("#view")).to_have_count(0)
     page.keyboard.press("k")
-    assert current.inner_text() == "chest 2.png"
+    expect(current).to_have_text("chest 2.png")
     page.wait_for_function("() => document.getElementById('canvas')?.dataset.zoom === '1.00'")
     page.keyboard.press("+")
     page.wait_for_function("() => document.getElementById('canvas').dataset.zoom > 1.3")
@@ -282,12 +311,12 @@ def test_many_files_by_keyboard(page: Any) -> None:
     page.keyboard.press("0")
     page.wait_for_function("() => document.getElementById('canvas').dataset.zoom === '1.00'")
     page.keyboard.press("]")
-    assert float(page.locator("#threshold").input_value()) == pytest.approx(0.55)
+    expect(page.locator("#threshold")).to_have_value("0.55")
     page.keyboard.press("h")
-    assert page.locator("#heat").is_checked()
+    expect(page.locator("#heat")).to_be_checked()
     page.keyboard.press("o")
-    assert not page.locator("#outline").is_checked()
-    assert page.locator("#list img").count() == 3
+    expect(page.locator("#outline")).not_to_be_checked()
+    expect(page.locator("#list img")).to_have_count(3)
 
 
 def test_everything_is_reached_by_tab(page: Any) -> None:
@@ -319,7 +348,7 @@ def test_everything_is_reached_by_tab(page: Any) -> None:
 def test_errors_are_told(page: Any) -> None:
     upload(page, ("large.png", b"\0" * (MIB + 10)))
     page.wait_for_selector("#failure")
-    assert "1 MiB" in page.locator("#failure").inner_text()
+    expect(page.locator("#failure")).to_contain_text("1 MiB")
     upload(page, ("<img src=x onerror=alert(1)>.png", b"<html>"))
     page.wait_for_function("() => document.querySelectorAll('#list .failed').length === 2")
     assert page.locator("#list img").count() == 0  # neither a thumbnail nor what the name would be as markup
@@ -328,11 +357,12 @@ def test_errors_are_told(page: Any) -> None:
     page.wait_for_function("() => document.querySelectorAll('#list li').length === 3")
     page.locator("#list .film").nth(2).click()
     opened(page)
-    assert page.locator("#verdict").inner_text() == "Not scored"
-    assert page.locator("#areas").count() == 0 and page.locator("#mark-right").count() == 0
-    assert page.locator("#get-mask").is_disabled()
+    expect(page.locator("#verdict")).to_have_text("Not scored")
+    expect(page.locator("#areas")).to_have_count(0)
+    expect(page.locator("#mark-right")).to_have_count(0)
+    expect(page.locator("#get-mask")).to_be_disabled()
     page.click("#ask-mask")
-    assert page.locator("#get-mask").is_enabled()
+    expect(page.locator("#get-mask")).to_be_enabled()
     assert page.locator(".scale").count() == 0
     assert "blank" in page.locator("#told").inner_text()
 
@@ -350,8 +380,8 @@ def test_dropping(page: Any) -> None:
         list(png()),
     )
     opened(page)
-    assert "dropped.png" in page.locator("#list").inner_text()
-    assert page.locator("#drop").is_hidden()
+    expect(page.locator("#list")).to_contain_text("dropped.png")
+    expect(page.locator("#drop")).to_be_hidden()
 
 
 def test_wheel_drag_and_shift_drag(page: Any) -> None:
@@ -372,6 +402,7 @@ def test_wheel_drag_and_shift_drag(page: Any) -> None:
     page.mouse.move(middle[0] + 180, middle[1] + 90, steps=4)
     page.mouse.up()
     page.keyboard.up("Shift")
+    rendered(page)
     assert float(page.locator("#window").input_value()) > 256
     assert float(page.locator("#level").input_value()) > 128  # downwards is darker, as in other viewers
 
@@ -406,8 +437,8 @@ def test_the_token_is_asked_for(browser: Any, model: Lungsight) -> None:
             page.keyboard.press("Enter")
             if token != "correct-horse":
                 page.wait_for_selector("#ask[open] #ask-wrong:not([hidden])")
-                assert "not the server's token" in page.locator("#ask-wrong").inner_text()
-                assert page.locator("#token").input_value() == ""
+                expect(page.locator("#ask-wrong")).to_contain_text("not the server's token")
+                expect(page.locator("#token")).to_have_value("")
         opened(page)
         page.close()
 
@@ -418,7 +449,7 @@ def test_a_server_that_is_gone(browser: Any, model: Lungsight) -> None:
         page.goto(str(client.base_url))
     upload(page, ("a.png", png()))
     page.wait_for_selector("#message")
-    assert "cannot be reached" in page.locator("#message").inner_text()
+    expect(page.locator("#message")).to_contain_text("cannot be reached")
     page.close()
 
 
@@ -434,11 +465,11 @@ def test_a_film_that_is_clicked_while_it_is_worked_on_is_shown(page: Any) -> Non
     upload(page, ("second.png", png(draw_chest(seed=2))))
     page.wait_for_function("() => document.querySelectorAll('#list li').length === 2")
     page.locator("#list .film").nth(1).click()
-    assert "Working" in page.locator("#told").inner_text()
+    expect(page.locator("#told")).to_contain_text("Working")
     page.wait_for_function("() => /working/.test(document.querySelectorAll('#list small')[1].textContent)")
     held[0].continue_()
     opened(page)
-    assert page.locator("#list .film[aria-current=true] b").inner_text() == "second.png"
+    expect(page.locator("#list .film[aria-current=true] b")).to_have_text("second.png")
     assert seen(page).max() > 100
 
 
@@ -470,9 +501,8 @@ def test_nothing_overlaps_at_any_width(browser: Any, url: str, width: int) -> No
         )
         assert overflow == [True, "auto"]  # the list scrolls by itself
         page.mouse.wheel(0, 2000)
-        page.wait_for_timeout(200)
-        verdict = page.locator("#verdict").bounding_box()
-        assert 0 <= verdict["y"] < 800  # and the verdict stays in sight
+        page.wait_for_timeout(200)  # a wheel scrolls over a few frames
+        expect(page.locator("#verdict")).to_be_in_viewport()  # and the verdict stays in sight
     else:
         assert boxes["summary"]["y"] < boxes["view"]["y"]
     page.close()
@@ -487,7 +517,7 @@ def test_filter_remove_and_clear(page: Any) -> None:
 
     def shown(value: str) -> list[str]:
         page.check(f"#filter input[value={value}]", force=True)
-        page.wait_for_timeout(100)
+        rendered(page)
         return list(names.all_inner_texts())
 
     assert shown("scored") == ["good.png"]
@@ -498,14 +528,15 @@ def test_filter_remove_and_clear(page: Any) -> None:
     page.wait_for_function("() => document.querySelectorAll('#list li').length === 2")
     page.click("#clear")
     page.wait_for_selector("body.alone")
-    assert page.locator("#list li").count() == 0 and page.locator("#view").count() == 0
+    expect(page.locator("#list li")).to_have_count(0)
+    expect(page.locator("#view")).to_have_count(0)
 
 
 def test_cancel_and_try_again(page: Any) -> None:
     page.route("**/v1/predictions*", lambda route: None)  # never answered
     upload(page, *((f"{number}.png", png()) for number in range(4)))
     page.wait_for_selector("#cancel")
-    assert page.locator("#count").inner_text() == "0 of 4 done"
+    expect(page.locator("#count")).to_have_text("0 of 4 done")
     page.click("#cancel")
     settled(page, 4)
     assert set(page.locator("#list small").all_inner_texts()) == {"cancelled"}
@@ -581,16 +612,17 @@ def test_a_reload_loses_nothing(page: Any, browser: Any, url: str) -> None:
     settled(page, 2)
     opened(page)
     slide(page, "#threshold", 0.31)
-    page.wait_for_timeout(300)
     before = areas(page)
-    assert "this browser tab alone" in page.locator("#kept").inner_text()
+    expect(page.locator("#kept")).to_contain_text("this browser tab alone")
+    page.wait_for_function(KEPT + "all) => all.length === 2 && all.some((film) => film.threshold === 0.31))")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "predictions" in request.url else None)
     page.reload()
     settled(page, 2)
     opened(page)
     assert page.locator("#list b").all_inner_texts() == ["a.png", "x.txt"]
-    assert page.locator("#threshold-value").inner_text() == "0.31" and areas(page) == before
+    expect(page.locator("#threshold-value")).to_have_text("0.31")
+    assert areas(page) == before
     assert asked == []
     another = page.context.new_page()
     another.goto(url)
@@ -598,7 +630,7 @@ def test_a_reload_loses_nothing(page: Any, browser: Any, url: str) -> None:
     assert another.locator("#list li").count() == 0
     another.close()
     page.click("#clear")
-    page.wait_for_timeout(300)
+    page.wait_for_function(KEPT + "all) => all.length === 0)")
     page.reload()
     page.wait_for_selector("body.alone")
     page.wait_for_timeout(300)
@@ -612,7 +644,7 @@ def test_window_and_level_keep_more_than_eight_bits(page: Any) -> None:
     deep = draw_chest().astype(np.uint16) * 14 + 200
     upload(page, ("deep.dcm", dicom(deep, BitsStored=12, HighBit=11)))
     opened(page)
-    assert "12 bits" in page.locator("#facts").inner_text()
+    expect(page.locator("#facts")).to_contain_text("12 bits")
     # A window so narrow that eight bits would show two shades inside it shows many.
     page.uncheck("#outline")
     slide(page, "#window", 0.02)
@@ -629,20 +661,18 @@ def test_turn_flip_and_one_to_one(page: Any) -> None:
 
     def corner() -> tuple[bool, bool]:
         """Whether the white corner lies (above, left)."""
+        rendered(page)
         bright = canvas(page)[..., 0] > 245
         rows, columns = np.nonzero(bright)
         return bool(np.median(rows) < bright.shape[0] / 2), bool(np.median(columns) < bright.shape[1] / 2)
 
-    page.wait_for_timeout(100)
     assert corner() == (True, True)
-    assert page.locator("#mark-right").inner_text() == "R assumed"
+    expect(page.locator("#mark-right")).to_have_text("R assumed")
     page.click("#flip")
-    page.wait_for_timeout(100)
     assert corner() == (True, False)
     assert "right" in page.locator("#mark-right").get_attribute("class")
     page.click("#flip")
     page.click("#turn")
-    page.wait_for_timeout(100)
     assert corner() == (True, False)
     assert "top" in page.locator("#mark-right").get_attribute("class")
     page.click("#one")
@@ -657,7 +687,7 @@ def drag(page: Any, start: tuple[float, float], end: tuple[float, float], elemen
     page.mouse.down()
     page.mouse.move(*at[1], steps=6)
     page.mouse.up()
-    page.wait_for_timeout(200)
+    rendered(page)
 
 
 def test_the_ruler_measures(page: Any) -> None:
@@ -669,13 +699,9 @@ def test_the_ruler_measures(page: Any) -> None:
         """() => { const c = document.getElementById('canvas'); return 0.2 * c.width / Number(c.dataset.scale); }"""
     )
     page.keyboard.press("r")
-    assert page.locator("#no-ruler").is_visible()
-    kept = page.evaluate(
-        """() => new Promise((done) => { const r = indexedDB.open('lungsight'); r.onsuccess = () => {
-            const all = r.result.transaction('films').objectStore('films').getAll();
-            all.onsuccess = () => done(all.result.length); }; })"""
-    )
-    assert kept == 1
+    expect(page.locator("#no-ruler")).to_be_visible()
+    page.wait_for_function(KEPT + "all) => all.length === 1)")
+    rendered(page)
     assert (page.locator("#canvas").get_attribute("data-ruler") or "").startswith(f"{length * 1.5:.1f} mm")
 
 
@@ -687,8 +713,9 @@ def test_the_brush_corrects_the_mask(page: Any, model: Lungsight) -> None:
     drag(page, (0.42, 0.5), (0.42, 0.55))
     removed = areas(page)
     assert removed[0] < before[0] and removed[1] == before[1]
-    assert page.locator("#corrected").inner_text() == "Mask corrected by hand"
-    assert page.locator("#threshold").is_disabled() and page.locator("#get-seg").is_disabled()
+    expect(page.locator("#corrected")).to_have_text("Mask corrected by hand")
+    expect(page.locator("#threshold")).to_be_disabled()
+    expect(page.locator("#get-seg")).to_be_disabled()
     page.check("#tools input[value=add]", force=True)
     drag(page, (0.58, 0.08), (0.6, 0.08))
     added = areas(page)
@@ -705,10 +732,8 @@ def test_the_brush_corrects_the_mask(page: Any, model: Lungsight) -> None:
     assert row["mask_corrected"] is True
     assert row["right_lung_px"] == pytest.approx(added[0], abs=1)
     page.click("#undo")
-    page.wait_for_timeout(200)
     assert areas(page) == removed
     page.keyboard.press("u")
-    page.wait_for_timeout(200)
     assert areas(page) == before and page.locator("#corrected").count() == 0
 
 
@@ -742,7 +767,7 @@ def test_the_outline_is_as_wide_at_any_zoom(page: Any) -> None:
     near_ = width()
     for _ in range(5):
         page.click("#zoom-in")
-    page.wait_for_timeout(200)
+    rendered(page)
     assert float(page.locator("#canvas").get_attribute("data-zoom")) > 5
     assert abs(width() - near_) <= 1
 
@@ -781,15 +806,18 @@ def test_single_keys_can_be_turned_off(page: Any) -> None:
     page.click("#keys-hint")
     page.uncheck("#keys")
     page.keyboard.press("h")
+    rendered(page)
     assert not page.locator("#heat").is_checked()
+    page.wait_for_function(KEPT + "all) => all[0]?.state === 'done')")
     page.reload()
     opened(page)
     page.keyboard.press("h")
+    rendered(page)
     assert not page.locator("#heat").is_checked()
     page.click("#keys-hint")
     page.check("#keys")
     page.keyboard.press("h")
-    assert page.locator("#heat").is_checked()
+    expect(page.locator("#heat")).to_be_checked()
 
 
 def test_the_print_is_a_report(page: Any) -> None:
