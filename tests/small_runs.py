@@ -85,9 +85,9 @@ def write_found_audit(run: Path) -> None:
     from lungsight.audit.statistics import Estimate
     from lungsight.metrics import Interval
     from lungsight.records import to_json
-    from lungsight.wording import DataAnswer, ScoreAnswer
+    from lungsight.wording import DataAnswer, IntervalMethod, ScoreAnswer
 
-    one = Estimate(Interval(0.99, 0.98, 1.0, 9, 9, "m"), 0.01, 20, 4, 5)
+    one = Estimate(Interval(0.99, 0.98, 1.0, 9, 9, IntervalMethod.DELONG), 0.01, 20, 4, 5)
     found = Found(
         "the run", model_hash(run), "data", "COVID-19",
         Verdict(DataAnswer.CANNOT_BE_TOLD, ScoreAnswer.CANNOT_BE_TOLD, (), (), 0.025),

@@ -99,11 +99,7 @@ def evaluate(
         done = write_report(request, dataset, progress=lambda step, total, what="": progress(step, total))
     record = done.evaluated.evaluation.record
     _print(record)
-    warnings = [
-        *map(str, record.notes),
-        *([f"{done.audit_left_out}; left out"] if done.audit_left_out else []),
-    ]
-    for warning in warnings:
+    for warning in (*map(str, record.notes), *done.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"95 % intervals over patients; {done.report}")
     if run is not None and record.score is not None and done.evaluated.audit is None:

@@ -152,7 +152,7 @@ def _forest(train: Floats, truth: Bools, test: Floats, seed: int) -> Floats:
     forest = RandomForestClassifier(
         TREES,
         min_samples_leaf=LEAF,
-        max_samples=min(SAMPLE, int(known.sum())) / int(known.sum()),
+        max_samples=min(SAMPLE, int(known.sum())),
         random_state=seed,
         n_jobs=1,
     )

@@ -143,8 +143,10 @@ def areas_and_covariance(
         for model, score in enumerate(scores):
             pulls[model, positive] = placements(score[positive], score[negative])
             pulls[model, negative] = 1 - placements(score[negative], score[positive])
+            # Wins are halves: rounded to them, an area of 0.5 is 0.5 and no neighbour of it.
+            areas[model] += np.round(2 * pulls[model, positive].sum() * negative.size) / 2
+    areas /= pairs
     for model in range(models):
-        areas[model] = (weight * pulls[model])[truth].sum()
         # How far each image pulls the area from its mean: as a positive, and as a negative.
         pulls[model] = weight * (pulls[model] - areas[model])
     with_positives, with_negatives = (int(patients.having(which).sum()) for which in (truth, ~truth))

@@ -12,6 +12,7 @@ from lungsight.dataset import Dataset, read_dataset
 from lungsight.dataset.readers.delimited import load_table
 from lungsight.errors import ConfigError, DataError
 from lungsight.evaluation import Evaluation, Predictions, evaluate
+from lungsight.evaluation.compare import scorable
 from lungsight.evaluation.mask_files import read_masks
 from lungsight.evaluation.models import predict_any, predict_shipped
 from lungsight.evaluation.predictions import ID_NAMES, read_scores
@@ -96,11 +97,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Written:
-    """The report, what it says, and why an audit beside the run was left out ('' where none was)."""
+    """The report, what it says, and what must be said beside it: an audit or a data set that could not be used."""
 
     report: Path
     evaluated: Evaluated
-    audit_left_out: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def write_report(request: Request, dataset: Dataset, *, progress: ProgressCallback = silent) -> Written:
@@ -119,7 +120,10 @@ def write_report(request: Request, dataset: Dataset, *, progress: ProgressCallba
     facts = provenance.describe(seed=0, data=dataset.fingerprint(), command=request.command)
     items = fill_in(evaluation, dataset, facts, run=request.run, external=bool(external), audited=bool(audit))
     evaluated = Evaluated(evaluation, items, facts, dataset.root.resolve().name, audit, external)
-    return Written(write_evaluation(request.folder, evaluated), evaluated, left_out)
+    warnings = [f"{left_out}; left out"] if left_out else []
+    if external is not None and external[1] is None:
+        warnings.append(f"no external AUROC: {external[0]}")
+    return Written(write_evaluation(request.folder, evaluated), evaluated, tuple(warnings))
 
 
 def _predict(request: Request, dataset: Dataset, part: str | None, progress: ProgressCallback) -> Predictions:
@@ -141,15 +145,25 @@ def _predict(request: Request, dataset: Dataset, part: str | None, progress: Pro
     return predict_shipped(dataset, threshold=request.threshold, progress=progress)
 
 
-def _external(request: Request, progress: ProgressCallback) -> tuple[str, Interval] | None:
+def _external(request: Request, progress: ProgressCallback) -> tuple[str, Interval | None] | None:
+    """What the second data set is, and the AUROC on it; None where no image of it was scored."""
     if request.external is None:
         return None
     table = read_dataset(request.external, columns=request.external_columns or None)
-    found: Evaluation = evaluate(_predict(request, table, "all", progress))
-    if found.score is None:
-        raise DataError("gives no external AUROC: the model has no COVID-19 score", where=request.external)
-    name = f"{request.external.resolve().name}, {len(found.scored)} images"
-    return name, found.score.metrics["auroc"]
+    predictions = _predict(request, table, "all", progress)
+    if predictions.probability is None:
+        raise DataError(
+            "gives no external AUROC: the model gives masks, and no score", where=request.external
+        )
+    name, scored = request.external.resolve().name, int(scorable(predictions).size)
+    if not scored:
+        # The shipped networks score no image that they take for no frontal chest X-ray.
+        return (
+            f"{name}: none of its {len(predictions.rows):,} images has both a score and a known class",
+            None,
+        )
+    found: Evaluation = evaluate(predictions)
+    return f"{name}, {scored:,} images", found.score.metrics["auroc"] if found.score else None
 
 
 def _audit(request: Request) -> tuple[Found | None, str]:

@@ -47,7 +47,7 @@ class Evaluated:
 
     Attributes:
         audit: that of the same model, where there is one.
-        external: AUROC on a second data set, and its name.
+        external: a second data set in words, and the AUROC on it; None where none of its images was scored.
     """
 
     evaluation: Evaluation
@@ -55,7 +55,7 @@ class Evaluated:
     provenance: Mapping[str, Any]
     data: str
     audit: Found | None = None
-    external: tuple[str, Interval] | None = None
+    external: tuple[str, Interval | None] | None = None
 
 
 def write_evaluation(out: str | Path, evaluated: Evaluated) -> Path:
