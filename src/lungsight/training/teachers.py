@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.card import Card
 from lungsight.config import Recipe
 from lungsight.errors import ConfigError
 from lungsight.files import atomic_write
@@ -34,32 +35,39 @@ def teachers_answers(
         ConfigError: there is no such output, a teacher takes images of another size, or does not mark it.
         ModelError: a teacher cannot be read.
     """
-    found = {}
-    for output, folder in recipe.training.teachers.items():
-        where = f"training.teachers.{output}"
-        if output not in OUTPUTS:
-            raise ConfigError(f"is none of {', '.join(OUTPUTS)}", where=where)
+    found: dict[str, NDArray[np.uint8]] = {}
+    for folder in dict.fromkeys(recipe.training.teachers.values()):
+        outputs = tuple(name for name, where in recipe.training.teachers.items() if where == folder)
         model = load_bundle(Path(folder)).lungs
-        card = model.card
-        if tuple(card.input.size) != images.shape[1:]:
-            raise ConfigError("takes images of another size than the recipe's network", where=where)
-        if output != "full" and output not in card.classes:
-            raise ConfigError(f"marks no {output!r}", where=where)
-        channel = card.channel(output) if output in card.classes else 0
-        name = hashlib.sha256(
-            b"".join((model.onnx, images[chosen].tobytes(), output.encode(), chosen.tobytes()))
-        ).hexdigest()
-        path = cache / f"teacher-{name[:16]}.npy" if cache else None
-        if path is not None and path.is_file():
-            found[output] = np.load(path, mmap_mode="r")
+        channels = {name: _channel(model.card, name, images.shape[1:]) for name in outputs}
+        asked = hashlib.sha256(b"".join((model.onnx, images[chosen].tobytes(), chosen.tobytes())))
+        kept = {name: cache / f"teacher-{asked.hexdigest()[:16]}-{name}.npy" for name in outputs if cache}
+        if kept and all(path.is_file() for path in kept.values()):
+            found |= {name: np.load(path, mmap_mode="r") for name, path in kept.items()}
             continue
-        session, answers = Session(model), np.zeros(images.shape, np.uint8)
+        answers = {name: np.zeros(images.shape, np.uint8) for name in outputs}
+        session = Session(model)
         for index in chosen:
             image = images[index].astype(np.float32)[None, None] / np.float32(255)
-            maps = session.run(np.repeat(image, card.input.channels, 1))["probability"][0]
-            answers[index] = to_uint8(maps[channel])
-        if path is not None:
+            maps = session.run(np.repeat(image, model.card.input.channels, 1))["probability"][0]
+            for name, channel in channels.items():
+                answers[name][index] = to_uint8(maps[channel])
+        for name, path in kept.items():
             with atomic_write(path) as part, part.open("wb") as file:
-                np.save(file, answers)
-        found[output] = answers
+                np.save(file, answers[name])
+        found |= answers
     return found
+
+
+def _channel(card: Card, output: str, size: tuple[int, ...]) -> int:
+    """Where a teacher's card has an output; one that names none marks full lungs."""
+    where = f"training.teachers.{output}"
+    if output not in OUTPUTS:
+        raise ConfigError(f"is none of {', '.join(OUTPUTS)}", where=where)
+    if tuple(card.input.size) != size:
+        raise ConfigError("takes images of another size than the recipe's network", where=where)
+    if output in card.classes:
+        return card.channel(output)
+    if output != "full":
+        raise ConfigError(f"marks no {output!r}", where=where)
+    return 0
