@@ -6,7 +6,26 @@ DEMO ?= runs/demo
 DATA := $(if $(LUNGSIGHT_DATA),LUNGSIGHT_DATA="$(LUNGSIGHT_DATA)")
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs docs-test web release-check clean
+
+# The documentation site, offline, into build/site: strict, so that a broken link or anchor stops it.
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict --clean --quiet
+	@echo "Look at build/site: $(BIN)/python -m http.server --directory build/site"
+
+# Every example of the README and the site, on drawn X-rays in empty folders; what does not run is listed.
+docs-test: $(VENV)/.docs
+	$(BIN)/python docs/tools/examples.py
+
+# The static page that runs the networks in the browser, into build/web. Needs npm; nothing of it goes into the wheel.
+web: $(VENV)/.dev
+	cd web && npm ci
+	$(BIN)/python web/build.py build/web
+
+# Before a release: both packages built, looked at and installed in an empty environment; the check of the masks there.
+release-check: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check build twine
+	PYTHON=$(PYTHON) $(BIN)/python docs/tools/release_check.py
 
 demo: $(VENV)/.train
 	$(BIN)/lungsight data phantom --count 240 --seed 7 $(DEMO)/phantoms
@@ -24,8 +43,8 @@ test: $(VENV)/.dev lint
 	env -i HOME=/proc/no-home PATH="$$PATH" $(DATA) LC_ALL=C $(BIN)/python -m pytest -n 2 -q tests/test_xray.py tests/test_cli_predict.py tests/test_files.py
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs/tools
+	$(BIN)/ruff check src tests benchmarks docs/tools
 	$(BIN)/mypy
 
 $(BIN)/python:
@@ -40,6 +59,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) torch
 	$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.train
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(INSTALL) -e '.[docs]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache

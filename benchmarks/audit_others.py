@@ -1,0 +1,95 @@
+"""Other tools' checks of a folder of images, as JSON; benchmarks/audit.py runs it with the Python that has them.
+
+    PYTHON benchmarks/audit_others.py datalab FOLDER      # FOLDER/labels.csv: image,label
+    PYTHON benchmarks/audit_others.py deepchecks FOLDER
+
+cleanlab and deepchecks are no dependencies of lungsight and none of their code is here: they are installed in an
+environment of their own (deepchecks is AGPL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.util
+import io
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def read(folder: Path) -> tuple[list[Path], np.ndarray]:
+    """Paths and (N,) labels 0 or 1."""
+    with (folder / "labels.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [Path(row["image"]) for row in rows], np.array([int(row["label"]) for row in rows])
+
+
+def datalab(folder: Path) -> dict[str, object]:
+    """Datalab's spurious-correlation check with CleanVision's properties; a score below 0.3 is an issue."""
+    import cleanlab
+    import datasets
+    from cleanlab import Datalab
+
+    paths, labels = read(folder)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    data = datasets.Dataset.from_dict(
+        {"image": [str(path) for path in paths], "label": labels.tolist()}, features=features
+    )
+    lab = Datalab(data=data, label_name="label", image_key="image")
+    lab.find_issues(issue_types={"spurious_correlations": {}})
+    table = lab.get_info("spurious_correlations")["correlations_df"]
+    scores = dict(zip(table["property"], map(float, table["score"]), strict=True))
+    return {"version": cleanlab.__version__, "scores": scores}
+
+
+def deepchecks(folder: Path) -> dict[str, object]:
+    """deepchecks' predictive power score of its default image properties; above 0.2 fails its condition.
+
+    Its vision part needs torchvision, so its own modules for the properties and the score are loaded one by one and put
+    together as `PropertyLabelCorrelation` does it.
+    """
+    import importlib.metadata
+
+    import pandas as pd
+    from PIL import Image
+
+    root = Path(importlib.util.find_spec("deepchecks").submodule_search_locations[0])  # type: ignore[union-attr, index]
+    properties = _load(root / "vision" / "utils" / "image_properties.py")
+    score = _load(root / "ppscore.py")
+    paths, labels = read(folder)
+    np.random.seed(0)
+    columns: dict[str, list[float]] = {}
+    for start in range(0, len(paths), 64):
+        batch = [np.asarray(Image.open(path).convert("L"))[..., None] for path in paths[start : start + 64]]
+        found = properties.calc_default_image_properties([np.repeat(image, 3, axis=2) for image in batch])
+        for name, values in found.items():
+            columns.setdefault(name, []).extend(float(value) for value in values)
+    frame = pd.DataFrame(columns)
+    frame["target"] = pd.Series(labels.astype(str)).astype("object")
+    table = score.predictors(df=frame, y="target", random_seed=0)
+    scores = dict(zip(table["x"], map(float, table["ppscore"]), strict=True))
+    return {"version": importlib.metadata.version("deepchecks"), "scores": scores}
+
+
+def _load(path: Path) -> object:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    which = {"datalab": datalab, "deepchecks": deepchecks}[sys.argv[1]]
+    said = io.StringIO()
+    # Importing a tool is not what it costs.
+    with contextlib.suppress(ImportError):
+        __import__({"datalab": "cleanlab", "deepchecks": "pandas"}[sys.argv[1]])
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(said):
+        result = which(Path(sys.argv[2]))
+    print(json.dumps({**result, "seconds": time.perf_counter() - start}))
