@@ -6,7 +6,7 @@ DEMO ?= runs/demo
 DATA := $(if $(LUNGSIGHT_DATA),LUNGSIGHT_DATA="$(LUNGSIGHT_DATA)")
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint docs docs-test web release-check clean
+.PHONY: demo test lint docs docs-test web web-test release-check clean
 
 # The documentation site, offline, into build/site: strict, so that a broken link or anchor stops it.
 docs: $(VENV)/.docs
@@ -21,6 +21,10 @@ docs-test: $(VENV)/.docs
 web: $(VENV)/.dev
 	cd web && npm ci
 	$(BIN)/python web/build.py build/web
+
+# The same X-rays through the page in Chromium and through the package; stops where they differ, or a request leaves.
+web-test: web
+	$(BIN)/python benchmarks/web.py build/web
 
 # Before a release: both packages built, looked at and installed in an empty environment; the check of the masks there.
 release-check: $(VENV)/.dev

@@ -1,0 +1,136 @@
+"""The static page's arithmetic against OpenCV, NumPy and the package, in Node; skips where there is none.
+
+`make web` and `benchmarks/web.py` compare whole X-rays in Chromium.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lungsight.inference import lung_masks, plausibility
+from lungsight.inference.heart import cardiothoracic
+from lungsight.inference.zones import zones
+from lungsight.phantom import draw
+
+SOURCE = Path(__file__).resolve().parents[1] / "web" / "src"
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(
+    NODE is None, reason="there is no Node here: the page's arithmetic is not tried"
+)
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's files as modules that Node loads."""
+    folder = tmp_path_factory.mktemp("web")
+    for name in ("pixels.js", "find.js"):
+        shutil.copy(SOURCE / name, folder / name)
+    (folder / "package.json").write_text('{"type": "module"}')
+    return folder
+
+
+def ask(scripts: Path, body: str, given: dict[str, Any]) -> Any:
+    """What a function body returns, with `p` and `f` the modules and `g` what is given."""
+    (scripts / "given.json").write_text(json.dumps(given))
+    (scripts / "run.js").write_text(
+        "import * as p from './pixels.js'; import * as f from './find.js'; import fs from 'node:fs';\n"
+        "const g = JSON.parse(fs.readFileSync(new URL('./given.json', import.meta.url)));\n"
+        "const bytes = ({width, height, values}) => ({width, height, values: Uint8Array.from(values)});\n"
+        "const floats = ({width, height, values}) => ({width, height, values: Float32Array.from(values)});\n"
+        f"const found = (() => {{ {body} }})();\n"
+        "console.log(JSON.stringify(found, (_, v) => ArrayBuffer.isView(v) ? Array.from(v) : v));"
+    )
+    done = subprocess.run([str(NODE), str(scripts / "run.js")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def plain(image: NDArray[Any]) -> dict[str, Any]:
+    return {"width": image.shape[1], "height": image.shape[0], "values": image.ravel().tolist()}
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((96, 128), (32, 64)),
+        ((97, 131), (32, 64)),
+        ((64, 64), (32, 32)),
+        ((20, 31), (32, 64)),
+        ((40, 31), (32, 64)),
+    ],
+)
+def test_resizing_is_opencv_s(scripts: Path, shape: tuple[int, int], size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    image = cv2.GaussianBlur(rng.integers(0, 256, shape, np.uint8), (0, 0), 1.5)
+    shrinks = shape[0] >= size[0] and shape[1] >= size[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    wanted = cv2.resize(image, size[::-1], interpolation=how)
+    real = cv2.resize(image.astype(np.float32) / 255, size[::-1], interpolation=how)
+    body = "return [p.resize(bytes(g.image), g.w, g.h).values, p.resize(floats(g.real), g.w, g.h).values]"
+    given = {"image": plain(image), "real": plain(image.astype(np.float32) / 255), "h": size[0], "w": size[1]}
+    whole, parts = (np.reshape(one, size) for one in ask(scripts, body, given))
+    assert np.abs(whole - wanted.astype(int)).max() <= (0 if shrinks else 1)
+    assert np.abs(parts - real).max() < 2e-6
+
+
+def test_percentiles_and_the_brush_are_numpy_s_and_opencv_s(scripts: Path) -> None:
+    rng = np.random.default_rng(4)
+    values = rng.random(997).astype(np.float32)
+    mask = np.zeros((60, 50), np.uint8)
+    mask[20:30, 10:14] = 1
+    mask[0, 49] = 1
+    body = (
+        "return [p.percentiles(g.values, [1, 50, 99.5]), p.dilate(bytes(g.mask), 0.09).values, "
+        "p.boundingBox(bytes(g.mask))]"
+    )
+    found, grown, box = ask(scripts, body, {"values": values.tolist(), "mask": plain(mask)})
+    assert np.allclose(found, np.percentile(values, (1, 50, 99.5)), atol=1e-6)
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))
+    assert (np.reshape(grown, mask.shape) == cv2.dilate(mask, brush)).all()
+    assert box == [0, 10, 30, 50]
+
+
+def _maps() -> list[NDArray[np.float32]]:
+    """Probability maps: two lungs, joined lungs, one lung, specks and holes, nothing."""
+    phantom = draw(np.random.default_rng(5), hospital="north", covid=False, size=128)
+    two = cv2.GaussianBlur(phantom.mask.astype(np.float32), (0, 0), 1.5)
+    joined = two.copy()
+    joined[60:64, 20:110] = np.maximum(joined[60:64, 20:110], 0.8)
+    one = two.copy()
+    one[:, 64:] = 0
+    holes = two.copy()
+    holes[50:54, 34:38] = 0.1
+    holes[4:7, 4:7] = 0.9
+    return [np.asarray(each, np.float32) for each in (two, joined, one, holes, np.zeros_like(two))]
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_lungs_flags_zones_and_ratio_are_the_package_s(scripts: Path, index: int) -> None:
+    values = _maps()[index]
+    image = np.random.default_rng(6).random(values.shape).astype(np.float32)
+    heart = np.zeros_like(values)
+    heart[70:100, 48:84] = 1
+    body = (
+        "const l = f.find(floats(g.map), 0.5); const labels = f.labelsOf(l); return [l.map.values, labels.values, "
+        "l.components, f.flagsOf(l, floats(g.image)), f.zonesOf(labels), f.ratioOf(floats(g.heart).values, labels)]"
+    )
+    given = {"map": plain(values), "image": plain(image), "heart": plain(heart)}
+    cleaned, labels, components, flags, zone_map, ratio = ask(scripts, body, given)
+    ours = lung_masks.find(values, 0.5)
+    assert np.allclose(np.reshape(cleaned, values.shape), ours.probability, atol=1e-6)
+    # Where both lungs are equally near the distances' last bits decide.
+    assert (np.reshape(labels, values.shape) != ours.small).mean() < 1e-3
+    assert components == ours.components
+    assert flags == [str(flag) for flag in plausibility.check(ours, image)]
+    assert (np.reshape(zone_map, values.shape) != zones(ours.small)).mean() < 1e-3
+    known = cardiothoracic(heart >= 0.5, ours.small)
+    assert ratio == (None if known is None else pytest.approx(known.ratio))
