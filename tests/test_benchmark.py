@@ -12,14 +12,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("monai")
 
-from lungsight.benchmark import SYSTEMS, choose_systems, run_benchmark  # noqa: E402
-from lungsight.benchmark.bench import network_cost, read_bench  # noqa: E402
+from lungsight.benchmark import SYSTEMS, choose_systems, read_bench, run_benchmark  # noqa: E402
+from lungsight.benchmark.bench import network_cost  # noqa: E402
 from lungsight.benchmark.figures import headline_estimate, holm, same_source_auroc  # noqa: E402
 from lungsight.benchmark.systems import bench_recipe  # noqa: E402
-from lungsight.benchmark.table import write_tables  # noqa: E402
 from lungsight.config import load_recipe  # noqa: E402
 from lungsight.dataset import read_dataset  # noqa: E402
 from lungsight.errors import ConfigError, DataError  # noqa: E402
+from lungsight.report.benchmark_report import write_benchmark  # noqa: E402
 
 TWO = choose_systems(["paper-cnn", "zhang-anomaly"])
 SMALL = {"side": 32, "width": 0.25, "folds": 3, "minutes": 0.02}
@@ -36,9 +36,10 @@ def test_a_small_run_that_continues(phantoms: Path, tmp_path: Path, monkeypatch:
         with (tmp_path / one.name / "predictions.csv").open() as file:
             tables.append(list(csv.DictReader(file)))
         assert 0 <= one.pooled.low <= one.pooled.value <= one.pooled.high <= 1
+        own = one.name == "paper-cnn"
         assert (one.size, one.width, one.start) == (
-            (32, 32) if one.name != "paper-cnn" else one.size,
-            0.25,
+            one.size if own else (32, 32),
+            1 if own else 0.25,
             "noise",
         )
         assert one.seconds_predict > 0 and one.epochs >= 1
@@ -46,13 +47,20 @@ def test_a_small_run_that_continues(phantoms: Path, tmp_path: Path, monkeypatch:
     assert folds[0] == folds[1] and len(folds[0]) == 24, "the same patients in the same folds"
     assert any(row["whole"] != row["border"] for row in tables[0])
     assert any(row["whole"] != row["lungs_black"] for row in tables[0])
-    text = write_tables(bench, tmp_path).read_text()
-    assert "Always the majority' has an accuracy of 0.750" in text
-    assert "0.960 (0.902 to 0.984), n = 100" in text, "Zhang's headline with Wilson's interval"
+    page = write_benchmark(bench, tmp_path).read_text()
+    text = (tmp_path / "benchmark.md").read_text()
+    for shown in (page, text):
+        assert "has an accuracy of 0.750" in shown and "noise" in shown
+    assert "0.960 (0.902 to 0.984) | 100" in text, "Zhang's headline with Wilson's interval"
+    assert [one.key for one in bench.retrained] == ["whole", "border", "lungs_black"]
     assert (tmp_path / "pooled-vs-same-source.svg").read_text().startswith("<?xml")
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("it trained again"))
     again = run_benchmark(dataset, tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
     assert [one.pooled for one in again.systems] == [one.pooled for one in bench.systems]
+    with pytest.raises(ConfigError, match="begun otherwise: the budget differs"):
+        run_benchmark(dataset, tmp_path, systems=TWO, **(SMALL | {"minutes": 3}))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="begun with --budget 0"):
+        run_benchmark(dataset, tmp_path, systems=TWO, folds=3)
 
 
 def test_same_source_by_hand() -> None:
@@ -99,7 +107,7 @@ def test_every_system_has_a_recipe_at_full_and_at_reduced_size() -> None:
     from lungsight.networks import check
 
     for system in SYSTEMS:
-        for side in (None, 64):
+        for side in (None, 64, 96):
             recipe = bench_recipe(system, side=side, width=None, folds=5, seed=1)
             check(recipe.network.name, size=recipe.data.input_size, masks=False, answers=1)
             assert (recipe.split.kind, recipe.split.folds, recipe.split.only_source) == ("patient", 5, "")

@@ -152,8 +152,8 @@ class TrainingSettings(Record, frozen=True):
     """auto: bfloat16 multiplications where the machine has them, weights in float32 always."""
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 2020
     start: str = ""
-    """The first weights: '' (drawn by the seed), 'shipped', a run folder, or a file of weights. The run's folder says
-    what was taken from it."""
+    """The first weights: '' (drawn by the seed), 'shipped', 'imagenet' (EfficientNet-Lite0's), a run folder, or a file
+    of weights. The run's folder says what was taken from it."""
     fixed_statistics: bool = False
     """Batch normalisation keeps the means and deviations of `start`, as befits few images and small batches."""
 

@@ -2,92 +2,69 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from msgspec import structs
 
-from lungsight.audit.regions import REGIONS
+from lungsight import provenance
+from lungsight.audit.records import Probe, Settings
+from lungsight.audit.retraining import retrain
+from lungsight.audit.store import Store
 from lungsight.benchmark.figures import (
-    Estimate,
+    calibration_slope,
     headline_estimate,
     holm,
     mean_estimate,
     paired_p,
     pooled_auroc,
     same_source_auroc,
+    within_one_source,
 )
-from lungsight.benchmark.systems import SYSTEMS, Headline, System, bench_recipe
+from lungsight.benchmark.plan import Plan, choose_images, default_side, keep_plan, make_plan, recall_plan
+from lungsight.benchmark.records import Bench, SystemResult
+from lungsight.benchmark.scores import (
+    COLUMNS,
+    EXTERNAL_COLUMNS,
+    VIEWS,
+    Table,
+    external_rows,
+    score_external,
+    score_fold,
+    write_scores,
+)
+from lungsight.benchmark.systems import REDUCED_WIDTH, SYSTEMS, System, bench_recipe
 from lungsight.config import Recipe
 from lungsight.dataset.cache import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError
-from lungsight.files import write_bytes, write_text
+from lungsight.files import write_bytes, write_json
+from lungsight.metrics import ece
 from lungsight.networks import build, count_parameters
-from lungsight.records import Record, from_json, to_json
-from lungsight.training import load_run, predict, train
+from lungsight.records import to_json
+from lungsight.training import train
 from lungsight.training.callbacks import Listener
-from lungsight.training.data import network_inputs
+from lungsight.training.start import check_start
 from lungsight.wording import Region
 
-VIEWS = {"whole": Region.WHOLE, "border": Region.BORDER, "lungs_black": Region.LUNGS_BLACK}
-"""Columns of a system's scores -> what its networks are shown at prediction."""
-COLUMNS = ("id", "patient", "source", "covid", "fold", *VIEWS)
+RETRAINED = (Region.WHOLE, Region.BORDER, Region.LUNGS_BLACK)
+"""What one small network is trained on, to see what the data offer."""
 
 
-class SystemResult(Record, frozen=True):
-    """One line of the table."""
+@dataclass(frozen=True)
+class Place:
+    """Where and how everything runs."""
 
-    name: str
-    title: str
-    start: str
-    """What it started from here."""
-    own_start: str
-    """What its own paper started from."""
-    parameters: int
-    gflop: float
-    """Of one image, multiplications and additions."""
-    size: tuple[int, int]
-    width: float
-    epochs: int
-    """Of the fold that got fewest."""
-    headline: str
-    headline_estimate: Estimate
-    pooled: Estimate
-    same_source: Estimate
-    border: Estimate
-    lungs_black: Estimate
-    accuracy: Estimate
-    brier: Estimate
-    seconds_train: float
-    """An image and epoch."""
-    seconds_predict: float
-    """An image."""
-    p_pooled: float = math.nan
-    """Against the first system of the table, DeLong's paired test, Holm-corrected."""
-
-
-class Bench(Record, frozen=True):
-    """The whole table."""
-
-    data: str
-    fingerprint: str
-    images: int
-    patients: int
-    folds: int
-    seed: int
-    majority: float
-    """Accuracy of 'always the majority'."""
-    reduced: bool
-    """Size, width, optimiser and epochs are ours and not the papers'."""
-    systems: tuple[SystemResult, ...]
-    command: str = ""
+    folder: Path
+    cache: Path | None
+    device: str
+    listener: Listener | None
+    tell: Callable[[str], None]
+    command: str
 
 
 def run_benchmark(
@@ -100,6 +77,7 @@ def run_benchmark(
     width: float | None = None,
     folds: int = 5,
     seed: int = 1,
+    external: Dataset | None = None,
     cache: Path | None = None,
     device: str = "auto",
     listener: Listener | None = None,
@@ -111,47 +89,106 @@ def run_benchmark(
     Args:
         dataset: rows with lung masks, patients and a COVID-19 label are used.
         out: folder; each system gets a folder of its own, and `benchmark.json` is the table.
-        minutes: for all training; then size, width and epochs are reduced. None: the papers' own settings.
-        side: pixels of a side at reduced size; default 96 where there is a budget.
-        width: of every network at reduced size; default 0.25.
+        minutes: for training and scores; then size, width, epochs and, where it is short, the images of sources with
+            one class are reduced. None: the papers' own settings.
+        side: pixels of a side at reduced size; default 64, from an hour on 96.
+        width: of every network that is not small, at reduced size; default 0.25.
+        external: a second data set, scored by the mean of each system's networks.
 
     Raises:
         DataError: too few patients for the folds, or only one class.
-        ConfigError: a budget of nothing.
+        ConfigError: a budget of nothing, a side without one, a folder that was begun otherwise, or a start whose
+            package is missing.
     """
     if minutes is not None and not minutes > 0:
         raise ConfigError("a budget must be above 0 minutes", where="--budget")
-    reduced = minutes is not None or side is not None
-    side = side or (96 if reduced else None)
+    if minutes is None and (side or width):
+        raise ConfigError("side and width are reduced within a budget only", where="--budget")
     usable = dataset.where(lambda row: row.mask is not None and row.covid is not None)
-    _check(usable, folds)
-    folder, each = Path(out), None if minutes is None else minutes / len(systems) / folds
-    results, scores = [], {}
+    check_data(usable, folds)
+    second = None if external is None else external_rows(external, usable)
+    at = Place(Path(out), cache, device, listener, tell, command)
+    side = None if minutes is None else side or default_side(minutes)
     for system in systems:
+        check_start(bench_recipe(system, side=side, width=width, folds=folds, seed=seed))
+    plan = _plan(usable, systems, second, at, minutes, side, width, folds, seed)
+    chosen = usable if plan is None else choose_images(usable, plan.images, seed)
+    results, scores, seconds = [], {}, 0.0
+    for index, system in enumerate(systems):
         tell(f"{system.name}: {system.title}")
-        recipe = bench_recipe(system, side=side, width=width, folds=folds, seed=seed)
-        result, table = _system(
-            system, recipe, usable, folder / system.name, each, cache, device, listener, tell, command
-        )
+        views = plan.views if plan else 0
+        recipe = bench_recipe(system, side=side, width=width, folds=folds, seed=seed, views=views)
+        limit = plan.minutes_of(index) if plan else None
+        result, scores[system.name], spent = _system(system, recipe, chosen, second, at, limit)
         results.append(result)
-        scores[system.name] = table
+        seconds += spent
+    tell("one small network on parts of the images")
     bench = Bench(
         data=dataset.root.name,
-        fingerprint=usable.fingerprint(),
-        images=len(usable),
-        patients=len({row.patient for row in usable}),
+        fingerprint=chosen.fingerprint(),
+        images=len(chosen),
+        patients=len({row.patient for row in chosen}),
+        of_images=len(usable),
         folds=folds,
         seed=seed,
-        majority=_majority(usable),
-        reduced=reduced,
+        majority=_majority(chosen),
+        reduced=plan is not None,
         systems=_compared(results, scores),
+        retrained=_retrained(chosen, at, side or 128, folds, seed),
+        budget=minutes,
+        minutes=round(seconds / 60, 1),
+        external_data="" if second is None else second.root.name,
+        external_images=0 if second is None else len(second),
+        external_patients=0 if second is None else len({row.patient for row in second}),
+        commit=provenance.commit(),
+        machine=_machine(device),
         command=command,
     )
-    write_bytes(folder / "benchmark.json", to_json(bench))
+    write_bytes(at.folder / "benchmark.json", to_json(bench))
     return bench
 
 
-def _check(dataset: Dataset, folds: int) -> None:
+def _plan(
+    dataset: Dataset,
+    systems: Sequence[System],
+    second: Dataset | None,
+    at: Place,
+    minutes: float | None,
+    side: int | None,
+    width: float | None,
+    folds: int,
+    seed: int,
+) -> Plan | None:
+    """The plan of the folder, or a new one; None where everything runs at the papers' own settings."""
+    if minutes is None or side is None:
+        recall_plan(at.folder, None)
+        return None
+    wide = width or REDUCED_WIDTH
+    names = tuple(system.name for system in systems)
+    wanted = Plan(minutes, side, wide, folds, seed, names, dataset.fingerprint(), 0, 0, (), ())
+    found = recall_plan(at.folder, wanted)
+    if found is None:
+        at.tell("measuring how fast each system is here")
+        found = keep_plan(
+            at.folder,
+            make_plan(
+                dataset,
+                systems,
+                minutes=minutes,
+                side=side,
+                width=wide,
+                folds=folds,
+                seed=seed,
+                external=0 if second is None else len(second),
+                device=at.device,
+            ),
+        )
+    at.tell(f"{found.images} of {len(dataset)} images, {found.views} shown to each network in training")
+    return found
+
+
+def check_data(dataset: Dataset, folds: int) -> None:
+    """Whether the table can be dealt into the folds; raises DataError."""
     if not len(dataset):
         raise DataError("has no image with a lung mask and a COVID-19 label", where=dataset.root)
     if not 0 < _majority(dataset) < 1:
@@ -171,98 +208,72 @@ def _majority(dataset: Dataset) -> float:
     return max(fraction, 1 - fraction)
 
 
-Table = dict[str, dict[str, str]]
+def _machine(device: str) -> str:
+    where = f"{provenance.describe(seed=0, data='', command='')['machine']['cores']} cores"
+    return f"{where}, device {device}, {torch.get_num_threads()} threads"
 
 
 def _system(
     system: System,
     recipe: Recipe,
     dataset: Dataset,
-    folder: Path,
+    second: Dataset | None,
+    at: Place,
     minutes: float | None,
-    cache: Path | None,
-    device: str,
-    listener: Listener | None,
-    tell: Callable[[str], None],
-    command: str,
-) -> tuple[SystemResult, Table]:
+) -> tuple[SystemResult, Table, float]:
+    """The line of one system, its scores, and the seconds of its training and scoring."""
+    folder = at.folder / system.name
     records: list[list[str]] = []
-    epochs, train_seconds, predict_seconds = [], 0.0, 0.0
-    shown = 0
+    runs, train_seconds, predict_seconds, shown = [], 0.0, 0.0, 0
     for fold in range(recipe.split.folds):
-        tell(f"{system.name}: fold {fold + 1} of {recipe.split.folds}")
+        at.tell(f"{system.name}: fold {fold + 1} of {recipe.split.folds}")
         run = train(
             recipe.with_settings(**{"split.fold": fold}),
             dataset,
             folder / f"fold-{fold + 1}",
             resume=True,
-            listener=listener,
+            listener=at.listener,
             minutes=minutes,
-            cache=cache,
-            device=device,
-            command=command,
+            cache=at.cache,
+            device=at.device,
+            command=at.command,
         )
-        epochs.append(len(run.history))
         train_seconds += run.seconds
-        found, seconds, trained = score_fold(run.folder, dataset, fold, cache, device)
+        found, seconds, trained = score_fold(run.folder, dataset, fold, at.cache, at.device)
         records += found
+        runs.append(run)
         predict_seconds += seconds
-        shown += trained * len(run.history)
-    _write_scores(folder, records)
-    table = {record[0]: dict(zip(COLUMNS, record, strict=True)) for record in records}
-    pace = (train_seconds / max(shown, 1), predict_seconds / max(len(records) * len(VIEWS), 1))
-    return _result(system, recipe, table, min(epochs), pace), table
+        shown += min(recipe.training.images_per_epoch or trained, 10 * trained) * len(run.history)
+    table = write_scores(folder / "predictions.csv", COLUMNS, records)
+    external: Table | None = None
+    if second is not None:
+        scored = score_external([run.folder for run in runs], second, at.cache, at.device)
+        external = write_scores(folder / "external.csv", EXTERNAL_COLUMNS, scored)
+    write_json(
+        folder / "seconds.json", {"train": round(train_seconds, 1), "score": round(predict_seconds, 1)}
+    )
+    result = _result(system, recipe, table, external)
+    return (
+        structs.replace(
+            result,
+            epochs=min(len(run.history) for run in runs),
+            views=shown // len(runs),
+            seconds_train=train_seconds / max(shown, 1),
+            seconds_predict=predict_seconds / max(len(records) * len(VIEWS), 1),
+        ),
+        table,
+        train_seconds + predict_seconds,
+    )
 
 
-def score_fold(
-    run: Path, dataset: Dataset, fold: int, cache: Path | None, device: str
-) -> tuple[list[list[str]], float, int]:
-    """Scores of a fold's test images, each as it is and changed.
-
-    Returns:
-        A record of `COLUMNS` an image, the seconds of prediction, and the number of training images.
-    """
-    recipe, network = load_run(run)
-    with (run / "split.csv").open(encoding="utf-8", newline="") as file:
-        part_of = {record["id"]: record["part"] for record in csv.DictReader(file)}
-    test = dataset.where(lambda row: part_of.get(row.id) == "test")
-    arrays = load_arrays(test, recipe.data.resized, cache_dir=cache)
-    masks = arrays.masks.astype(bool)
-    scores, seconds = {}, 0.0
-    for name, region in VIEWS.items():
-        changed = [REGIONS[region](image, mask) for image, mask in zip(arrays.images, masks, strict=True)]
-        inputs = network_inputs(np.stack(changed), masks, recipe.data)
-        begun = time.perf_counter()
-        scores[name] = predict(network, recipe, inputs, device=device)
-        seconds += time.perf_counter() - begun
-    records = [
-        [
-            *(row.id, row.patient, row.source, str(int(bool(row.covid))), str(fold + 1)),
-            *(f"{scores[name][index]:.6f}" for name in VIEWS),
-        ]
-        for index, row in enumerate(arrays.rows)
-    ]
-    return records, seconds, sum(part == "train" for part in part_of.values())
-
-
-def _write_scores(folder: Path, records: list[list[str]]) -> None:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(records)
-    write_text(folder / "predictions.csv", out.getvalue())
-
-
-def _result(
-    system: System, recipe: Recipe, table: Table, epochs: int, seconds: tuple[float, float]
-) -> SystemResult:
+def _result(system: System, recipe: Recipe, table: Table, external: Table | None) -> SystemResult:
     rows = list(table.values())
     truth = np.array([row["covid"] == "1" for row in rows])
     patients, sources = [row["patient"] for row in rows], [row["source"] for row in rows]
     scores = {name: np.array([float(row[name]) for row in rows]) for name in VIEWS}
     parameters, gflop = network_cost(recipe)
     right = ((scores["whole"] >= recipe.evaluation.threshold) == truth).astype(np.float64)
-    headline: Headline = system.headline
+    others = list((external or {}).values())
     return SystemResult(
         name=system.name,
         title=system.title,
@@ -272,17 +283,27 @@ def _result(
         gflop=gflop,
         size=recipe.data.input_size,
         width=recipe.network.width,
-        epochs=epochs,
-        headline=headline.words,
-        headline_estimate=headline_estimate(headline.successes, headline.n),
+        epochs=0,
+        views=0,
+        headline=system.headline.words,
+        headline_estimate=headline_estimate(system.headline.successes, system.headline.n),
         pooled=pooled_auroc(scores["whole"], truth, patients),
         same_source=same_source_auroc(scores["whole"], truth, sources, patients),
         border=pooled_auroc(scores["border"], truth, patients),
         lungs_black=pooled_auroc(scores["lungs_black"], truth, patients),
         accuracy=mean_estimate(right, patients),
         brier=mean_estimate((scores["whole"] - truth) ** 2, patients),
-        seconds_train=seconds[0],
-        seconds_predict=seconds[1],
+        calibration_slope=calibration_slope(scores["whole"], truth, patients),
+        ece=ece(scores["whole"], truth),
+        seconds_train=0.0,
+        seconds_predict=0.0,
+        external=None
+        if external is None
+        else pooled_auroc(
+            np.array([float(row["score"]) for row in others]),
+            np.array([row["covid"] == "1" for row in others]),
+            [row["patient"] for row in others],
+        ),
     )
 
 
@@ -302,23 +323,33 @@ def network_cost(recipe: Recipe) -> tuple[int, float]:
 
 
 def _compared(results: list[SystemResult], scores: dict[str, Table]) -> tuple[SystemResult, ...]:
+    """The lines with their p-values against the first system."""
     first = scores[results[0].name]
-    found = []
+    pooled, inside = [], []
     for result in results[1:]:
         other = scores[result.name]
         ids = [name for name in first if name in other]
         truth = np.array([first[name]["covid"] == "1" for name in ids])
         one, two = (np.array([float(table[name]["whole"]) for name in ids]) for table in (other, first))
-        found.append(paired_p(one, two, truth, [first[name]["patient"] for name in ids]))
-    adjusted = [math.nan, *holm(found)]
-    return tuple(structs.replace(one, p_pooled=p) for one, p in zip(results, adjusted, strict=True))
+        patients = np.array([first[name]["patient"] for name in ids])
+        pooled.append(paired_p(one, two, truth, patients))
+        kept = within_one_source(truth, [first[name]["source"] for name in ids])
+        inside.append(paired_p(one[kept], two[kept], truth[kept], patients[kept]) if kept.any() else math.nan)
+    columns = zip(results, [math.nan, *holm(pooled)], [math.nan, *holm(inside)], strict=True)
+    return tuple(structs.replace(one, p_pooled=p, p_same_source=q) for one, p, q in columns)
 
 
-def read_bench(folder: str | Path) -> Bench:
-    """The table of a finished benchmark; raises ConfigError where there is none, or a damaged one."""
-    path = Path(folder) / "benchmark.json"
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigError("holds no benchmark", where=folder) from error
-    return from_json(Bench, text, where=path)
+def _retrained(dataset: Dataset, at: Place, side: int, folds: int, seed: int) -> tuple[Probe, ...]:
+    """One small network trained on the whole image, its border alone, and the image with black lungs."""
+    settings = Settings(px=side, folds=folds, seed=seed, min_steps=40)
+    arrays = load_arrays(dataset, (128, 128), cache_dir=at.cache)
+    store = Store(at.folder / "retrained", settings, dataset.fingerprint())
+    return retrain(
+        arrays.rows,
+        arrays.images,
+        arrays.masks.astype(bool),
+        settings,
+        store,
+        lambda done, total: None,
+        RETRAINED,
+    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.metrics import auroc, compare_delong, delong, wilson
+from lungsight.metrics import auroc, calibration_intervals, compare_delong, delong, wilson
 from lungsight.records import Record
 
 REPLICATES = 500
@@ -82,6 +82,19 @@ def mean_estimate(values: Floats, patients: Sequence[str]) -> Estimate:
     return Estimate(float(values.mean()), low, high, len(values), len(set(patients)))
 
 
+def calibration_slope(scores: Floats, truth: Bools, patients: Sequence[str]) -> Estimate:
+    """Slope of the truth's log-odds on the score's, with the profile likelihood's interval; see `metrics`."""
+    found, _ = calibration_intervals(scores, truth, patients=np.asarray(patients))
+    return Estimate(found.value, found.low, found.high, len(scores), len(set(patients)))
+
+
+def within_one_source(truth: Bools, sources: Sequence[str]) -> Bools:
+    """(N,) which images are of the one source with both classes; none where there are several or none."""
+    names = np.asarray(sources)
+    both = [name for name in dict.fromkeys(sources) if 0 < truth[names == name].mean() < 1]
+    return np.asarray(names == both[0] if len(both) == 1 else np.zeros(len(names), bool))
+
+
 def _interval(
     metric: Callable[[NDArray[np.int64]], float], rows: NDArray[np.int64], patients: NDArray[np.str_]
 ) -> tuple[float, float]:
@@ -108,7 +121,9 @@ def headline_estimate(successes: int, n: int) -> Estimate:
     return Estimate(found.value, found.low, found.high, n)
 
 
-def paired_p(first: Floats, second: Floats, truth: Bools, patients: Sequence[str]) -> float:
+def paired_p(
+    first: Floats, second: Floats, truth: Bools, patients: Sequence[str] | NDArray[np.str_]
+) -> float:
     """p-value of equal AUROC on the same images: DeLong's paired test, clustered by patient."""
     return float(compare_delong(first, second, truth, patients=np.asarray(patients)).p_value)
 

@@ -9,8 +9,11 @@ from lungsight.config import Recipe, load_recipe
 from lungsight.errors import ConfigError
 from lungsight.records import Record
 
-FEWER_EPOCHS = 10
-"""Within a budget."""
+REDUCED_EPOCHS, REDUCED_BATCH = 2, 16
+"""Within a budget: an epoch is so many images as the plan says, not all of them."""
+
+
+REDUCED_WIDTH = 0.25
 
 
 class Headline(Record, frozen=True):
@@ -31,11 +34,20 @@ class System(Record, frozen=True):
     headline: Headline
     start: str = "noise"
     """What its own paper started from."""
+    small: bool = False
+    """Keeps its own width at reduced size."""
 
 
 SYSTEMS: tuple[System, ...] = (
-    System("paper-cnn", "The reproduced paper's CNN", "paper-diagnosis", Headline("accuracy 0.9666", 1855, 1919)),
-    System("lungs-cnn", "Lungs alone, as shipped", "diagnosis", Headline("none: it is ours")),
+    System(
+        "paper-cnn", "The reproduced paper's CNN", "paper-diagnosis", Headline("accuracy 0.9666", 1855, 1919),
+        small=True,
+    ),
+    System("lungs-cnn", "Lungs alone, as shipped", "diagnosis", Headline("none: it is ours"), small=True),
+    System(
+        "efficientnet-lite0", "EfficientNet-Lite0 from ImageNet", "efficientnet-lite0",
+        Headline("none: it is ours"), "ImageNet", small=True,
+    ),
     System(
         "narin-resnet50", "Narin et al., ResNet-50", "narin-resnet50",
         Headline("accuracy 98 % by 5 folds, as the reproduced paper quotes it", 98, 100), "ImageNet",
@@ -86,11 +98,17 @@ def choose_systems(names: Sequence[str] | None) -> tuple[System, ...]:
     return tuple(system for system in SYSTEMS if not names or system.name in names)
 
 
-def bench_recipe(system: System, *, side: int | None, width: float | None, folds: int, seed: int) -> Recipe:
+def bench_recipe(
+    system: System, *, side: int | None, width: float | None, folds: int, seed: int, views: int = 0
+) -> Recipe:
     """The system's recipe on the bench's folds; with `side` at reduced size, width and epochs.
 
-    At reduced size every system is trained alike (AdamW at 0.001 along a cosine, batches of 16): the papers' rates and
-    epochs are for an ImageNet start and days of a GPU, and leave a network near its noise otherwise.
+    At reduced size every system is trained alike (AdamW at 0.001 along a cosine, batches of 16, no balancing): the
+    papers' rates and epochs are for an ImageNet start and days of a GPU, and leave a network near its noise otherwise.
+    A recipe with a start keeps its own rate, and a small network its own width.
+
+    Args:
+        views: images shown in training; 0: each training image once an epoch.
     """
     recipe = load_recipe(system.recipe)
     changes: dict[str, object] = {
@@ -101,19 +119,21 @@ def bench_recipe(system: System, *, side: int | None, width: float | None, folds
     }
     if side is not None:
         masked = recipe.data.crop_mode == "crop_to_lungs"
-        crop = [cut * side // recipe.data.size[0] for cut in recipe.data.crop]
         changes |= {
             "data.size": [side, side],
             "data.resize_to": [2 * side, 2 * side] if masked else [0, 0],
-            "data.crop": crop,
-            "network.width": width or 0.25,
-            "training.epochs": FEWER_EPOCHS,
-            "training.batch": 16,
-            "training.learning_rate": 1e-3,
+            "data.crop": [cut * side // recipe.data.size[0] for cut in recipe.data.crop],
+            "network.width": recipe.network.width if system.small else width or REDUCED_WIDTH,
+            "training.epochs": REDUCED_EPOCHS,
+            "training.images_per_epoch": -(-views // REDUCED_EPOCHS),
+            "training.batch": REDUCED_BATCH,
+            "training.learning_rate": recipe.training.learning_rate if recipe.training.start else 1e-3,
             "training.optimiser": "adamw",
             "training.weight_decay": 0.01,
             "training.schedule": "cosine",
             "training.patience": 0,
             "training.checkpoint": "last",
+            "training.ema_decay": 0.0,
+            "training.balance": "none",
         }
     return recipe.with_settings(**changes)

