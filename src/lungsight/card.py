@@ -16,7 +16,7 @@ from msgspec import Meta, field
 from lungsight.config import OLD_CROP_MODES, Convention, CropMode, Dilation, Probability, Task
 from lungsight.errors import ModelError
 from lungsight.records import Finite, Record
-from lungsight.wording import OLD_GATE_CLASSES, GateClass
+from lungsight.wording import OLD_GATE_CLASSES, Decision, GateClass
 
 FORMAT = 2
 """Version of the card's layout."""
@@ -72,6 +72,29 @@ class InputSettings(Record, frozen=True):
         return self.resize_to or self.size
 
 
+class Conformal(Record, frozen=True):
+    """Where each answer joins the set of those that cannot be ruled out; see `metrics.conformal`.
+
+    On the raw logit and for each class apart, so that the fraction of COVID-19 among a user's images does not matter.
+    It was calibrated out of fold on images of `trained_on`: elsewhere the coverage is not shown.
+    """
+
+    covid_from: float | None
+    """Logits from here on have 'covid' in their set; None: all have, there were too few patients."""
+    not_covid_to: float | None
+    """Logits up to here have 'not_covid' in their set; None: all have."""
+    coverage: Probability = 0.9
+    """Of a random image of a new patient, in either class."""
+    covid_patients: Count = 0
+    not_covid_patients: Count = 0
+
+    def answers(self, logit: float) -> tuple[Decision, ...]:
+        """The set of one raw `logit`: none, one or both of COVID and NOT_COVID."""
+        covid = self.covid_from is None or logit >= self.covid_from
+        other = self.not_covid_to is None or logit <= self.not_covid_to
+        return (Decision.COVID,) * covid + (Decision.NOT_COVID,) * other
+
+
 class Calibration(Record, frozen=True):
     """Platt scaling: probability = sigmoid(slope * logit + intercept), with the fit's own uncertainty.
 
@@ -88,6 +111,8 @@ class Calibration(Record, frozen=True):
     """Probabilities between these are 'uncertain'; None: those whose interval holds the threshold."""
     prevalence: Probability | None = None
     """Fraction of COVID-19 among the images for which the probability holds; None: as in the training data."""
+    conformal: Conformal | None = None
+    """Limits of the prediction set; None: only the interval says what cannot be told."""
     method: Literal["platt"] = "platt"
 
     def __post_init__(self) -> None:
@@ -128,6 +153,7 @@ class Calibration(Record, frozen=True):
             replicates=tuple((slope, intercept + shift) for slope, intercept in self.replicates),
             covariance=self.covariance,
             prevalence=to_prevalence,
+            conformal=self.conformal,
         )
 
 

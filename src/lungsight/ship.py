@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from torch import nn
 
 from lungsight.card import Calibration, Card, InputSettings, TrainedOn
 from lungsight.config import Recipe
 from lungsight.errors import ModelError
+from lungsight.evaluation.conformal import conformal_of
 from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
 from lungsight.evaluation.runs import load_metrics
 from lungsight.model import Model, save
@@ -147,6 +149,7 @@ def _calibration(folder: Path, folds: list[Path]) -> Calibration | None:
         intercept=float(found["intercept"]),
         replicates=tuple((float(slope), float(intercept)) for slope, intercept in found["replicates"]),
     )
+    fitted = structs.replace(fitted, conformal=conformal_of(folder))
     # Five in six images of the one source with both classes are COVID-19: no user's are.
     return fitted.shifted(from_prevalence=float(found["prevalence"]), to_prevalence=PREVALENCE)
 

@@ -23,7 +23,6 @@ from lungsight.benchmark.figures import (
     paired_p,
     pooled_auroc,
     same_source_auroc,
-    within_one_source,
 )
 from lungsight.benchmark.plan import Plan, choose_images, default_side, keep_plan, make_plan, recall_plan
 from lungsight.benchmark.records import Bench, SystemResult
@@ -331,10 +330,9 @@ def _compared(results: list[SystemResult], scores: dict[str, Table]) -> tuple[Sy
         ids = [name for name in first if name in other]
         truth = np.array([first[name]["covid"] == "1" for name in ids])
         one, two = (np.array([float(table[name]["whole"]) for name in ids]) for table in (other, first))
-        patients = np.array([first[name]["patient"] for name in ids])
+        patients, sources = ([first[name][column] for name in ids] for column in ("patient", "source"))
         pooled.append(paired_p(one, two, truth, patients))
-        kept = within_one_source(truth, [first[name]["source"] for name in ids])
-        inside.append(paired_p(one[kept], two[kept], truth[kept], patients[kept]) if kept.any() else math.nan)
+        inside.append(paired_p(one, two, truth, patients, sources))
     columns = zip(results, [math.nan, *holm(pooled)], [math.nan, *holm(inside)], strict=True)
     return tuple(structs.replace(one, p_pooled=p, p_same_source=q) for one, p, q in columns)
 

@@ -88,13 +88,6 @@ def calibration_slope(scores: Floats, truth: Bools, patients: Sequence[str]) -> 
     return Estimate(found.value, found.low, found.high, len(scores), len(set(patients)))
 
 
-def within_one_source(truth: Bools, sources: Sequence[str]) -> Bools:
-    """(N,) which images are of the one source with both classes; none where there are several or none."""
-    names = np.asarray(sources)
-    both = [name for name in dict.fromkeys(sources) if 0 < truth[names == name].mean() < 1]
-    return np.asarray(names == both[0] if len(both) == 1 else np.zeros(len(names), bool))
-
-
 def _interval(
     metric: Callable[[NDArray[np.int64]], float], rows: NDArray[np.int64], patients: NDArray[np.str_]
 ) -> tuple[float, float]:
@@ -122,10 +115,19 @@ def headline_estimate(successes: int, n: int) -> Estimate:
 
 
 def paired_p(
-    first: Floats, second: Floats, truth: Bools, patients: Sequence[str] | NDArray[np.str_]
+    first: Floats,
+    second: Floats,
+    truth: Bools,
+    patients: Sequence[str],
+    sources: Sequence[str] | None = None,
 ) -> float:
-    """p-value of equal AUROC on the same images: DeLong's paired test, clustered by patient."""
-    return float(compare_delong(first, second, truth, patients=np.asarray(patients)).p_value)
+    """p-value of equal AUROC on the same images: DeLong's paired test, clustered by patient.
+
+    Args:
+        sources: only pairs within one source are compared; None: all pairs.
+    """
+    groups = None if sources is None else np.asarray(sources)
+    return float(compare_delong(first, second, truth, patients=np.asarray(patients), groups=groups).p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

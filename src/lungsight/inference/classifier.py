@@ -33,6 +33,9 @@ class Diagnosis:
     """Calibrated, in [0, 1]; None where not scored."""
     interval: tuple[float, float] | None = None
     """95 %, from the uncertainty of the calibration alone."""
+    answers: tuple[Decision, ...] = ()
+    """The prediction set: what cannot be ruled out at the card's coverage; empty where not scored, where the card has
+    no set or where the score fits neither."""
     reasons: tuple[Reason, ...] = ()
     """Why not scored; empty where it was."""
     evidence: NDArray[np.float32] | None = None
@@ -72,22 +75,27 @@ def prepare(pixels: Gray, mask: NDArray[np.bool_], settings: InputSettings) -> N
 def decide(
     logit: float, card: Card, evidence: NDArray[np.float32] | None = None, threshold: float | None = None
 ) -> Diagnosis:
-    """Turn a raw logit into a decision: COVID-19 where the probability is at least the threshold.
+    """Turn a raw logit into a decision.
 
-    Where the card gives a band, a probability strictly inside it is uncertain; where it gives none, one whose interval
-    holds the threshold strictly inside.
+    Where the card has a conformal set and the user no threshold of their own, the set decides: one answer in it is the
+    decision, two or none are 'uncertain'. Else COVID-19 where the probability is at least the threshold, and uncertain
+    inside the card's band or, where it has none, where the probability's interval holds the threshold strictly inside.
 
     Args:
         logit: of the network.
         card: of the network.
         evidence: (h', w') its map.
-        threshold: the user's own operating point, in (0, 1). It takes the place of the card's threshold
-            and band: then a probability is uncertain whose interval holds the threshold.
+        threshold: the user's own operating point, in (0, 1). It takes the place of the card's threshold, band and
+            set, which were not calibrated for it: then a probability is uncertain whose interval holds the threshold.
     """
     if not math.isfinite(logit):
         return Diagnosis(Decision.NOT_SCORED, reasons=(Reason.NO_NUMBER,))
     calibration = card.calibration or Calibration()
     probability, interval = calibration.probability(logit), calibration.interval(logit)
+    if calibration.conformal is not None and threshold is None:
+        answers = calibration.conformal.answers(logit)
+        said = answers[0] if len(answers) == 1 else Decision.UNCERTAIN
+        return Diagnosis(said, probability, interval, answers, evidence=evidence)
     limit = card.threshold if threshold is None else threshold
     band = calibration.uncertain if threshold is None else None
     low, high = band or interval or (limit, limit)

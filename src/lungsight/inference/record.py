@@ -18,7 +18,7 @@ from lungsight.wording import (
     Status,
 )
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 """Version of `ResultRecord`; changes whenever a field is taken away, renamed or given another meaning."""
 
 
@@ -60,6 +60,9 @@ class ResultRecord(Record, frozen=True, kw_only=True):
     low: float | None = None
     """Ends of the 95 % interval of `probability`, from the uncertainty of the calibration alone."""
     high: float | None = None
+    answers: tuple[Decision, ...] = ()
+    """What cannot be ruled out, 'covid', 'not_covid' or both: a conformal set with the coverage of the network's card.
+    Empty where it is not scored, the card has no set, a threshold was given, or the score fits neither."""
     gate: GateAnswer | None = None
     gate_score: float | None = None
     """The gate network's probability of 'frontal', [0, 1]."""

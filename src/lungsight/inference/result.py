@@ -159,6 +159,7 @@ class Result:
             probability=self.probability,
             low=low,
             high=high,
+            answers=self.diagnosis.answers,
             gate=self.gate.answer,
             gate_score=self.gate.score,
             reasons=self.reasons,
@@ -246,7 +247,9 @@ class Result:
             return f"{say(self.decision)} ({say_all(self.reasons)})"
         low, high = self.interval or (None, None)
         between = f", 95 % interval {low:.2f} to {high:.2f}" if low is not None and high is not None else ""
-        return f"{say(self.decision)}, probability {self.probability:.2f}{between}"
+        both = len(self.diagnosis.answers) > 1
+        said = " or ".join(map(say, self.diagnosis.answers)) if both else say(self.decision)
+        return f"{said}, probability {self.probability:.2f}{between}"
 
     def _repr_png_(self) -> bytes:
         return drawing.encode_picture(self.overlay(side=512), ".png")
