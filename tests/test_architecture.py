@@ -17,7 +17,7 @@ FLOORS = (
     ("dataset", "phantom", "card", "model"),
     ("inference",),
     ("writers", "batch", "duplicates", "training", "explain"),
-    ("evaluation", "ship", "ship_severity"),
+    ("evaluation", "ship", "ship_severity", "ship_outliers"),
     ("audit", "benchmark"),
     ("report", "server", "pacs", "cluster"),
     ("paper",),

@@ -168,3 +168,18 @@ def test_the_focal_loss_by_hand() -> None:
     wrong = 1 / (1 + math.exp(-2))
     wanted = (0.5**2 * math.log(2) - wrong**2 * math.log(1 - wrong)) / 2
     assert focal_loss(logits, target).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_passes_of_the_last_layer_alone_are_those_of_the_whole_network() -> None:
+    """The features are computed once; a pass through the whole network with the same weights left out agrees."""
+    recipe = load_recipe("ghoshal-dropweights").with_settings(**SMALL)
+    network = build("ghoshal-dropweights", width=0.05, channels=3).eval()
+    inputs = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    found = predict_passes(network, recipe, inputs, passes=2, seed=5, batch=8)
+    torch.manual_seed(5 * 100_003 + 1)
+    network.fc.stochastic = True  # type: ignore[union-attr]
+    with torch.inference_mode():
+        wanted = torch.sigmoid(
+            network(torch.from_numpy(inputs)[:, None].float().div(255).expand(-1, 3, -1, -1))
+        )
+    assert found[1] == pytest.approx(wanted[:, 0].numpy(), abs=1e-5)

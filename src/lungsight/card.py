@@ -200,6 +200,8 @@ class Card(Record, frozen=True):
     """lungs: what its mask shows where nothing else is asked for: lungs with what heart and diaphragm hide (full),
     or as far as they are seen beside them (visible)."""
     calibration: Calibration | None = None
+    outlier_limit: Annotated[float, Meta(gt=0)] | None = None
+    """lungs: distance of the output 'outlier' above which an image is unlike those that the network learned from."""
     half_width: Annotated[float, Meta(ge=0)] | None = None
     """severity: half of the width of the 90 % interval of the total score."""
     trained_on: tuple[TrainedOn, ...] = ()

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Flag(StrEnum):
-    """What is implausible about the lungs that were found."""
+    """What is implausible about the lungs that were found, or about the image."""
 
     NO_LUNGS = "no_lungs"
     ONE_LUNG = "one_lung"
@@ -22,6 +22,7 @@ class Flag(StrEnum):
     MANY_COMPONENTS = "many_components"
     UPSIDE_DOWN = "upside_down"
     INVERTED = "inverted"
+    UNFAMILIAR = "unfamiliar"
 
 
 class Decision(StrEnum):
@@ -355,6 +356,7 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Flag.MANY_COMPONENTS: "the lungs are in many pieces",
         Flag.UPSIDE_DOWN: "the image looks upside down",
         Flag.INVERTED: "the grey levels look inverted",
+        Flag.UNFAMILIAR: "the image is unlike those that the networks learned from",
     },
     Decision: {
         Decision.COVID: "COVID-19",
@@ -627,6 +629,8 @@ MEANING: dict[str, str] = {
     Flag.MANY_COMPONENTS: "The mask is torn. Look at the outline, or move the threshold.",
     Flag.UPSIDE_DOWN: "The lungs are closer together at their bases than at their tops.",
     Flag.INVERTED: "Air should be dark. If bones are black here, the mask and the score mean nothing.",
+    Flag.UNFAMILIAR: "Another kind of picture, projection or machine, or a rare finding: what mask and "
+    "score are worth on such an image was not measured.",
 }
 """What a flag may mean, for the page."""
 

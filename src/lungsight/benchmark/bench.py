@@ -29,11 +29,13 @@ from lungsight.benchmark.records import Bench, SystemResult
 from lungsight.benchmark.scores import (
     COLUMNS,
     EXTERNAL_COLUMNS,
+    PASS_COLUMNS,
     VIEWS,
     Table,
     external_rows,
     score_external,
     score_fold,
+    score_passes,
     write_scores,
 )
 from lungsight.benchmark.systems import REDUCED_WIDTH, SYSTEMS, System, bench_recipe
@@ -44,6 +46,7 @@ from lungsight.errors import ConfigError, DataError
 from lungsight.files import write_bytes, write_json
 from lungsight.metrics import ece
 from lungsight.networks import build, count_parameters
+from lungsight.progress import silent
 from lungsight.records import to_json
 from lungsight.training import train
 from lungsight.training.callbacks import Listener
@@ -223,6 +226,7 @@ def _system(
     """The line of one system, its scores, and the seconds of its training and scoring."""
     folder = at.folder / system.name
     records: list[list[str]] = []
+    passes: list[list[str]] = []
     runs, train_seconds, predict_seconds, shown = [], 0.0, 0.0, 0
     for fold in range(recipe.split.folds):
         at.tell(f"{system.name}: fold {fold + 1} of {recipe.split.folds}")
@@ -240,10 +244,13 @@ def _system(
         train_seconds += run.seconds
         found, seconds, trained = score_fold(run.folder, dataset, fold, at.cache, at.device)
         records += found
+        passes += score_passes(run.folder, dataset, fold, at.cache, at.device)
         runs.append(run)
         predict_seconds += seconds
         shown += min(recipe.training.images_per_epoch or trained, 10 * trained) * len(run.history)
     table = write_scores(folder / "predictions.csv", COLUMNS, records)
+    if passes:
+        write_scores(folder / "passes.csv", PASS_COLUMNS, passes)
     external: Table | None = None
     if second is not None:
         scored = score_external([run.folder for run in runs], second, at.cache, at.device)
@@ -348,6 +355,6 @@ def _retrained(dataset: Dataset, at: Place, side: int, folds: int, seed: int) ->
         arrays.masks.astype(bool),
         settings,
         store,
-        lambda done, total: None,
+        silent,
         RETRAINED,
     )

@@ -113,7 +113,7 @@ def pace(recipe: Recipe, device: str) -> tuple[float, float]:
     module = TrainingModule(recipe, steps=2).to(place.torch)
     module.network.train()
     shape = (REDUCED_BATCH, recipe.data.channels, *recipe.data.input_size)
-    images = torch.rand(shape).to(place.torch, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(shape).to(place.torch, memory_format=torch.channels_last)
     target = (torch.arange(REDUCED_BATCH) % 2).float().unsqueeze(1).to(place.torch)
     optimiser = torch.optim.AdamW(module.network.parameters())
     shown = np.zeros((REDUCED_BATCH, *recipe.data.input_size), np.uint8)
@@ -121,7 +121,7 @@ def pace(recipe: Recipe, device: str) -> tuple[float, float]:
     for _ in range(2):
         begun = time.perf_counter()
         optimiser.zero_grad()
-        module.training_step((images, target), 0)["loss"].backward()  # type: ignore[no-untyped-call]
+        module.training_step((images, target), 0)["loss"].backward()
         optimiser.step()
         trained.append(time.perf_counter() - begun)
     for _ in range(2):

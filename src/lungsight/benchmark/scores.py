@@ -19,12 +19,22 @@ from lungsight.files import write_text
 from lungsight.metrics import logit, sigmoid
 from lungsight.training import load_run, predict
 from lungsight.training.data import network_inputs
+from lungsight.training.uncertainty import has_drop_weights, predict_passes
 from lungsight.wording import Region
 
 VIEWS = {"whole": Region.WHOLE, "border": Region.BORDER, "lungs_black": Region.LUNGS_BLACK}
 """Columns of a system's scores -> what its networks are shown at prediction."""
 COLUMNS = ("id", "patient", "source", "covid", "fold", *VIEWS)
 EXTERNAL_COLUMNS = ("id", "patient", "source", "covid", "score")
+PASSES = 20
+PASS_COLUMNS = (
+    "id",
+    "patient",
+    "source",
+    "covid",
+    "fold",
+    *(f"pass_{number + 1}" for number in range(PASSES)),
+)
 BATCH = 64
 Table = dict[str, dict[str, str]]
 
@@ -58,6 +68,25 @@ def score_fold(
         for index, row in enumerate(arrays.rows)
     ]
     return records, seconds, sum(part == "train" for part in part_of.values())
+
+
+def score_passes(run: Path, dataset: Dataset, fold: int, cache: Path | None, device: str) -> list[list[str]]:
+    """A record of `PASS_COLUMNS` a test image of a network with drop-weights; of another network none."""
+    recipe, network = load_run(run)
+    if not has_drop_weights(network):
+        return []
+    with (run / "split.csv").open(encoding="utf-8", newline="") as file:
+        part_of = {record["id"]: record["part"] for record in csv.DictReader(file)}
+    arrays = load_arrays(
+        dataset.where(lambda row: part_of.get(row.id) == "test"), recipe.data.resized, cache_dir=cache
+    )
+    inputs = network_inputs(np.asarray(arrays.images), arrays.masks.astype(bool), recipe.data)
+    found = predict_passes(network, recipe, inputs, passes=PASSES, batch=BATCH, device=device)
+    return [
+        [row.id, row.patient, row.source, str(int(bool(row.covid))), str(fold + 1)]
+        + [f"{value:.6f}" for value in found[:, index]]
+        for index, row in enumerate(arrays.rows)
+    ]
 
 
 def external_rows(external: Dataset, dataset: Dataset) -> Dataset:

@@ -16,12 +16,14 @@ from lungsight.cli.dicom_node import dicom_node
 from lungsight.cli.evaluate import evaluate
 from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
+from lungsight.cli.fit_outliers import fit_outliers
 from lungsight.cli.fit_severity import fit_severity
 from lungsight.cli.keras import import_keras
 from lungsight.cli.predict import predict
 from lungsight.cli.reproduce import reproduce
 from lungsight.cli.serve import serve
 from lungsight.cli.train import train
+from lungsight.cli.uncertainty import uncertainty
 from lungsight.errors import LungsightError
 
 # Plain help: Rich's is cut where a terminal, or a file, is narrow.
@@ -44,10 +46,12 @@ for command in (
     audit,
     export,
     fit_severity,
+    fit_outliers,
     import_keras,
     reproduce,
     check,
     benchmark,
+    uncertainty,
 ):
     app.command(short_help=console.first_sentence(command))(console.shared(command))
 for registered in data.app.registered_commands:

@@ -19,6 +19,8 @@ MIN_HEART = 0.01
 MIN_SIDE = 0.5
 """A lung of less than this fraction of the other's area may be cut off or hidden, and the chest's width with it."""
 
+THRESHOLD = 0.5
+"""On the heart's probability: from it on a pixel is heart."""
 PLAUSIBLE = (0.3, 0.8)
 """Ratios outside are not given: the heart was found in part, or something else was. On 124 films whose masks people
 drew (JSRT, fold 1) the ratio is 0.36 to 0.63."""
@@ -45,6 +47,13 @@ class Cardiothoracic:
     ratio: float
     heart: Width
     chest: Width
+
+
+def ratio_of(
+    heart: NDArray[np.float32] | None, labels: NDArray[np.uint8], *, frontal: bool
+) -> Cardiothoracic | None:
+    """`cardiothoracic` of a map of heart probability; None without one, and where the image is not frontal."""
+    return cardiothoracic(heart >= THRESHOLD, labels) if heart is not None and frontal else None
 
 
 def cardiothoracic(heart: NDArray[np.bool_], labels: NDArray[np.uint8]) -> Cardiothoracic | None:

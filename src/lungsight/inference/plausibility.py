@@ -6,6 +6,8 @@ The limits lie outside all but about 1 % of 1,500 masks drawn by people (V7 set)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +30,39 @@ MAX_CONTRAST = 0.2
 """`contrast` above this: grey levels inverted."""
 
 
-def check(lungs: Lungs, image: NDArray[np.float32] | None = None) -> tuple[Flag, ...]:
+def unlikeness(distances: NDArray[np.float32] | None, limit: float | None, count: int) -> list[float | None]:
+    """Distances (N,) of the lung network's features over their limit, infinite where one is no number.
+
+    None for each of `count` images where the network gives no distance or its card no limit.
+    """
+    if distances is None or limit is None:
+        return [None] * count
+    values = np.nan_to_num(distances.reshape(count).astype(np.float64) / limit, nan=np.inf)
+    return [float(value) for value in values]
+
+
+def check_all(
+    found: Sequence[Lungs], images: Sequence[NDArray[np.float32]], unlike: Sequence[float | None]
+) -> list[tuple[Flag, ...]]:
+    """`check` of several."""
+    return [check(*each) for each in zip(found, images, unlike, strict=True)]
+
+
+def check(
+    lungs: Lungs, image: NDArray[np.float32] | None = None, unlike: float | None = None
+) -> tuple[Flag, ...]:
     """Which flags hold.
 
     Args:
         lungs: as found.
         image: (h, w) in [0, 1], where the lungs were found; None leaves `Flag.INVERTED` unasked.
+        unlike: as `unlikeness` gives it; None leaves `Flag.UNFAMILIAR` unasked.
     """
+    unfamiliar = (Flag.UNFAMILIAR,) if unlike is not None and unlike > 1 else ()
+    return (*_of_lungs(lungs, image), *unfamiliar)
+
+
+def _of_lungs(lungs: Lungs, image: NDArray[np.float32] | None) -> tuple[Flag, ...]:
     labels = lungs.small
     size = labels.size
     areas = [int((labels == side).sum()) for side in (RIGHT, LEFT)]

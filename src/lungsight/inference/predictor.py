@@ -17,7 +17,7 @@ from lungsight.inference import lung_masks as lungs
 from lungsight.inference import plausibility
 from lungsight.inference import view_gate as gate
 from lungsight.inference.classifier import Diagnosis, decide, prepare
-from lungsight.inference.heart import cardiothoracic
+from lungsight.inference.heart import ratio_of
 from lungsight.inference.reader import (
     Duplicate,
     Item,
@@ -38,10 +38,7 @@ from lungsight.xray import Limits
 
 Tag = TypeVar("Tag")
 
-HEART_THRESHOLD = 0.5
-"""On the heart's probability: from it on a pixel is heart."""
-HEART = "heart"
-"""Name of the heart among the classes of a lung network."""
+HEART = "heart"  # its name among the classes of a lung network
 _PIXELS_AHEAD = 64_000_000
 """Decoded pixels that may wait, so that large files do not fill the memory."""
 
@@ -74,7 +71,6 @@ class Lungsight:
                 rests on the card's.
             lungs: 'full' or 'visible', what counts as lung in the mask; the card's where None. The score always rests
                 on the card's.
-
             limits: how large a file is accepted; `Limits()` where None.
             device: 'cpu', or another of `sessions.PROVIDERS`, for the networks.
 
@@ -284,22 +280,25 @@ class Lungsight:
             return []
         start = time.perf_counter()
         small = stack([item.small for item in items], networks.lungs.card.input.channels)
-        maps = self._check_output(networks.lungs.run(small)["probability"], items)
+        outputs = networks.lungs.run(small)
+        maps = self._check_output(outputs["probability"], items)
         # Score, gate and flags rest on the network's own convention and threshold, whatever mask is asked for.
         card = self.bundle.lungs.card
         own, asked_for = self._channels
         heart = card.classes.index(HEART) if HEART in card.classes else None
         found = [lungs.find(each[own], card.threshold) for each in maps]
-        flags = [plausibility.check(one, item.small) for item, one in zip(items, found, strict=True)]
+        strange = plausibility.unlikeness(outputs.get("outlier"), card.outlier_limit, len(items))
+        flags = plausibility.check_all(found, [item.small for item in items], strange)
         gates = self._judge(items, flags, networks.gate)
         diagnoses = self._diagnose(items, found, gates, networks.diagnosis)
         severities = self._grade(items, found, gates, flags, networks.severity)
         shared = (time.perf_counter() - start) / len(items)
         results = []
-        for item, each, one, gated, diagnosis, severity, flagged in zip(
-            items, maps, found, gates, diagnoses, severities, flags, strict=True
+        for item, each, one, gated, diagnosis, severity, flagged, far in zip(
+            items, maps, found, gates, diagnoses, severities, flags, strange, strict=True
         ):
             start = time.perf_counter()
+            heart_map = None if heart is None else each[heart]
             frame = Frame.whole(item.xray.shape, self.bundle.lungs.card.input.size)
             same = (own, card.threshold) == (asked_for, self.mask_threshold)
             asked = one if same else lungs.find(each[asked_for], self.mask_threshold)
@@ -318,12 +317,11 @@ class Lungsight:
                     seconds,
                     networks=self.networks,
                     convention=self.convention,
-                    heart_map=None if heart is None else each[heart],
+                    heart_map=heart_map,
                     sha256=item.sha256,
                     severity=severity,
-                    ratio=None
-                    if heart is None or not gated.frontal
-                    else cardiothoracic(each[heart] >= HEART_THRESHOLD, one.small),
+                    unlikeness=far,
+                    ratio=ratio_of(heart_map, one.small, frontal=gated.frontal),
                 )
             )
         return results

@@ -79,6 +79,9 @@ class Result:
     """Of the file, where it was asked for."""
     severity: Severity | None = None
     """Estimate of the Brixia score; None where no network is loaded or it cannot tell."""
+    unlikeness: float | None = None
+    """Distance from the images that the lung network learned from, over its limit: above 1 it is flagged as unfamiliar;
+    None where the network does not give it."""
     ratio: Cardiothoracic | None = None
     """The cardiothoracic ratio, widths in pixels of the lung network; None where it cannot be measured."""
 

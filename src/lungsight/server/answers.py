@@ -17,6 +17,7 @@ from lungsight import explain
 from lungsight.card import Calibration
 from lungsight.inference import Lungsight, Result
 from lungsight.inference import lung_masks as lungs
+from lungsight.inference.classifier import decide
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 from lungsight.inference.result import ResultRecord
 from lungsight.preprocess import resize_image, to_uint8, to_unit
@@ -24,6 +25,7 @@ from lungsight.records import to_json
 from lungsight.server import records
 from lungsight.server.problems import Problem
 from lungsight.server.records import Prediction
+from lungsight.wording import Decision
 from lungsight.writers.dicom_seg import encode_dicom_seg
 from lungsight.writers.images import encode_picture, overlay
 
@@ -285,14 +287,12 @@ def cannot_tell(model: Lungsight) -> tuple[float, float] | None:
     limit = score_threshold(model)
     if model.bundle.diagnosis is None or limit is None:
         return None
-    calibration = model.bundle.diagnosis.card.calibration or Calibration()
-    if calibration.uncertain and model.threshold is None:
+    card = model.bundle.diagnosis.card
+    calibration = card.calibration or Calibration()
+    if calibration.uncertain and not calibration.conformal and model.threshold is None:
         return calibration.uncertain
-    unsure = []
-    for logit in np.linspace(-20, 20, 801).tolist():
-        interval = calibration.interval(logit)
-        if interval and interval[0] < limit < interval[1]:
-            unsure.append(calibration.probability(logit))
+    found = (decide(logit, card, threshold=model.threshold) for logit in np.linspace(-20, 20, 801).tolist())
+    unsure = [one.probability for one in found if one.decision is Decision.UNCERTAIN and one.probability]
     return (min(unsure), max(unsure)) if unsure else None
 
 

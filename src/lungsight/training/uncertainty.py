@@ -12,6 +12,9 @@ from torch import nn
 from lungsight.config import Recipe
 from lungsight.errors import ModelError
 from lungsight.networks.cited import DropWeights
+from lungsight.training.data import to_input
+from lungsight.training.device import Device
+from lungsight.training.module import channels_last
 from lungsight.training.predict import predict
 
 
@@ -74,6 +77,9 @@ def predict_passes(
     layers = [layer for layer in network.modules() if isinstance(layer, DropWeights)]
     if not layers:
         raise ModelError("the network has no drop-weights: every pass would give the same", where=recipe.name)
+    features, last = getattr(network, "features", None), getattr(network, "fc", None)
+    if layers == [last] and isinstance(features, nn.Module):
+        return _passes_of_last(features, layers[0], recipe, inputs, passes, seed, batch, device)
     try:
         for layer in layers:
             layer.stochastic = True
@@ -85,4 +91,40 @@ def predict_passes(
     finally:
         for layer in layers:
             layer.stochastic = False
+    return np.stack(found)
+
+
+def has_drop_weights(network: nn.Module) -> bool:
+    """Whether `predict_passes` takes it."""
+    return any(isinstance(layer, DropWeights) for layer in network.modules())
+
+
+def _passes_of_last(
+    features: nn.Module,
+    last: DropWeights,
+    recipe: Recipe,
+    inputs: NDArray[np.uint8],
+    passes: int,
+    seed: int,
+    batch: int,
+    device: str,
+) -> NDArray[np.float32]:
+    """The same where nothing but the last layer changes from pass to pass: its input is computed once."""
+    place = Device.of(device).torch
+    features, last = channels_last(features.to(place)).eval(), last.to(place)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(inputs), batch):
+            images = to_input(inputs[start : start + batch], recipe.data.channels).to(place)
+            parts.append(features(images).float())
+    found = []
+    try:
+        last.stochastic = True
+        with torch.inference_mode(), torch.random.fork_rng():
+            for number in range(passes):
+                torch.manual_seed(seed * 100_003 + number)
+                logits = [last(part).squeeze(1) for part in parts]
+                found.append(torch.sigmoid(torch.cat(logits)).cpu().numpy())
+    finally:
+        last.stochastic = False
     return np.stack(found)
