@@ -206,8 +206,8 @@ def evaluate_uncertainty(
     parts |= {"COVID-19": scores.truth, "without COVID-19": ~scores.truth}
     tables: dict[str, NDArray[np.str_]] = {"source": scores.sources}
     tables |= {name: np.asarray(values, str) for name, values in (groups or {}).items()}
-    for name, values in tables.items():
-        parts |= {f"{name} {one}": values == one for one in np.unique(values) if one}
+    for name, column in tables.items():
+        parts |= {f"{name} {one}": column == one for one in np.unique(column) if one}
     return UncertaintyRecord(
         images=len(mean),
         patients=len(np.unique(scores.patients)),
