@@ -136,7 +136,7 @@ def run_benchmark(
         majority=_majority(chosen),
         reduced=plan is not None,
         systems=_compared(results, scores),
-        retrained=_retrained(chosen, at, side or 128, folds, seed),
+        retrained=_retrained(chosen, at, side or 128, folds, seed, reduced=plan is not None),
         budget=minutes,
         minutes=round(seconds / 60, 1),
         external_data="" if second is None else second.root.name,
@@ -344,9 +344,11 @@ def _compared(results: list[SystemResult], scores: dict[str, Table]) -> tuple[Sy
     return tuple(structs.replace(one, p_pooled=p, p_same_source=q) for one, p, q in columns)
 
 
-def _retrained(dataset: Dataset, at: Place, side: int, folds: int, seed: int) -> tuple[Probe, ...]:
+def _retrained(
+    dataset: Dataset, at: Place, side: int, folds: int, seed: int, *, reduced: bool
+) -> tuple[Probe, ...]:
     """One small network trained on the whole image, its border alone, and the image with black lungs."""
-    settings = Settings(px=side, folds=folds, seed=seed, min_steps=40)
+    settings = Settings(px=side, folds=folds, seed=seed, min_steps=40, epochs=4 if reduced else 8)
     arrays = load_arrays(dataset, (128, 128), cache_dir=at.cache)
     store = Store(at.folder / "retrained", settings, dataset.fingerprint())
     return retrain(
