@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("monai")
@@ -15,9 +17,12 @@ pytest.importorskip("monai")
 from lungsight.benchmark import SYSTEMS, choose_systems, read_bench, run_benchmark  # noqa: E402
 from lungsight.benchmark.bench import network_cost  # noqa: E402
 from lungsight.benchmark.figures import headline_estimate, holm, same_source_auroc  # noqa: E402
+from lungsight.benchmark.plan import Plan, choose_images, keep_plan, recall_plan  # noqa: E402
+from lungsight.benchmark.scores import external_rows  # noqa: E402
 from lungsight.benchmark.systems import bench_recipe  # noqa: E402
 from lungsight.config import load_recipe  # noqa: E402
 from lungsight.dataset import read_dataset  # noqa: E402
+from lungsight.dataset.table import Dataset  # noqa: E402
 from lungsight.errors import ConfigError, DataError  # noqa: E402
 from lungsight.report.benchmark_report import write_benchmark  # noqa: E402
 from lungsight.wording import Region  # noqa: E402
@@ -26,10 +31,16 @@ TWO = choose_systems(["paper-cnn", "zhang-anomaly"])
 SMALL = {"side": 32, "width": 0.25, "folds": 3, "minutes": 0.02}
 
 
+def elsewhere(dataset: Dataset) -> Dataset:
+    """The same images as another hospital's, of patients with other names."""
+    return replace(dataset, rows=tuple(replace(row, patient=f"other-{row.patient}") for row in dataset))
+
+
 def test_a_small_run_that_continues(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = read_dataset(phantoms)
     monkeypatch.setattr("lungsight.benchmark.bench.RETRAINED", (Region.BORDER,))
-    bench = run_benchmark(dataset, tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
+    second = elsewhere(dataset)
+    bench = run_benchmark(dataset, tmp_path, systems=TWO, external=second, **SMALL)  # type: ignore[arg-type]
     assert bench == read_bench(tmp_path) or math.isnan(bench.systems[0].p_pooled)
     assert [one.name for one in bench.systems] == ["paper-cnn", "zhang-anomaly"]
     assert (bench.images, bench.folds, bench.reduced, bench.majority) == (24, 3, True, 0.75)
@@ -49,6 +60,8 @@ def test_a_small_run_that_continues(phantoms: Path, tmp_path: Path, monkeypatch:
     assert folds[0] == folds[1] and len(folds[0]) == 24, "the same patients in the same folds"
     assert any(row["whole"] != row["border"] for row in tables[0])
     assert any(row["whole"] != row["lungs_black"] for row in tables[0])
+    assert (bench.external_images, bench.external_patients) == (24, 24)
+    assert all(one.external is not None and 0 <= one.external.value <= 1 for one in bench.systems)
     page = write_benchmark(bench, tmp_path).read_text()
     text = (tmp_path / "benchmark.md").read_text()
     for shown in (page, text):
@@ -57,7 +70,7 @@ def test_a_small_run_that_continues(phantoms: Path, tmp_path: Path, monkeypatch:
     assert [one.key for one in bench.retrained] == ["border"]
     assert (tmp_path / "pooled-vs-same-source.svg").read_text().startswith("<?xml")
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("it trained again"))
-    again = run_benchmark(dataset, tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
+    again = run_benchmark(dataset, tmp_path, systems=TWO, external=second, **SMALL)  # type: ignore[arg-type]
     assert [one.pooled for one in again.systems] == [one.pooled for one in bench.systems]
     with pytest.raises(ConfigError, match="begun otherwise: the budget differs"):
         run_benchmark(dataset, tmp_path, systems=TWO, **(SMALL | {"minutes": 3}))  # type: ignore[arg-type]
@@ -132,3 +145,53 @@ def test_bad_input_is_named(phantoms: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no benchmark"):
         read_bench(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_second_data_set_has_other_patients_and_both_classes(phantoms: Path) -> None:
+    dataset = read_dataset(phantoms)
+    assert len(external_rows(elsewhere(dataset), dataset)) == 24
+    for other in (dataset, elsewhere(dataset).where(lambda row: bool(row.covid))):
+        with pytest.raises(DataError, match="no two classes"):
+            external_rows(other, dataset)
+
+
+def test_images_of_a_source_with_both_classes_are_never_left_out(phantoms: Path) -> None:
+    """Six images of one source with both classes, and 18 of another without COVID-19 of six patients of three each."""
+    rows = [
+        replace(
+            row, source="mixed" if i < 6 else "one", covid=i < 3, patient=f"p{i if i < 6 else i // 3 + 100}"
+        )
+        for i, row in enumerate(read_dataset(phantoms))
+    ]
+    dataset = replace(read_dataset(phantoms), rows=tuple(rows))
+    kept = choose_images(dataset, 10, seed=1)
+    assert len(kept) == 12, "whole patients, until there are ten"
+    assert sum(row.source == "mixed" for row in kept) == 6
+    assert [row.id for row in kept] == [row.id for row in choose_images(dataset, 10, seed=1)]
+    assert choose_images(dataset, 24, seed=1) is dataset
+
+
+def test_a_plan_is_kept_and_held_to(tmp_path: Path) -> None:
+    plan = Plan(5, 64, 0.25, 3, 1, ("a", "b"), "data", 900, 600, (0.01, 0.02), (0.001, 0.002))
+    assert recall_plan(tmp_path, plan) is None
+    assert recall_plan(tmp_path, keep_plan(tmp_path, plan)) == plan
+    assert plan.minutes_of(1) == pytest.approx(2 * (600 * 0.02 + 300 * 2 * 0.002) / 60)
+    for name, value in {"minutes": 6.0, "systems": ("a",), "fingerprint": "other", "folds": 5}.items():
+        with pytest.raises(ConfigError, match="was begun otherwise"):
+            recall_plan(tmp_path, structs.replace(plan, **{name: value}))
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(ConfigError, match="damaged"):
+        recall_plan(tmp_path, plan)
+
+
+def test_one_class_in_a_fold() -> None:
+    """Its AUROC is left out of the mean, and the others' calibration still holds for its images."""
+    from lungsight.evaluation.crossvalidation import calibrated_out_of_fold, corrected_t, fold_aurocs
+    from lungsight.metrics import Patients
+
+    logits = np.array([[2.0, 1.0, 0.5, 0.2, -1.0, 1.0]])
+    truth, fold = np.array([True, False, True, True, False, True]), np.array([[1, 1, 2, 2, 3, 3]])
+    found = fold_aurocs(logits, fold, truth)
+    assert found[0] == 1 and math.isnan(found[1]) and found[2] == 1
+    assert corrected_t(found, 3, 6, Patients.of(list("abcdef"), 6)).value == 1
+    assert np.isfinite(calibrated_out_of_fold(logits[0], truth, fold[0])).all()

@@ -6,10 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lungsight.errors import ModelError  # noqa: E402
+from lungsight.errors import ConfigError, ModelError  # noqa: E402
 from lungsight.networks.efficientnet_lite import (  # noqa: E402
     PARAMETERS,
     EfficientNetLite0,
+    EfficientNetLite0Score,
     imagenet_weights,
     renamed,
 )
@@ -25,6 +26,19 @@ def test_shapes_and_parameters() -> None:
         assert network(image).shape == (2, 1280, 4, 2)
         maps = network.maps(image, (4, 10, 15))
     assert [tuple(one.shape[1:]) for one in maps] == [(40, 13, 8), (112, 7, 4), (320, 4, 2)]
+
+
+def test_a_score_of_colour_or_grey_at_one_width() -> None:
+    network = EfficientNetLite0Score(channels=1).eval()
+    assert sum(weights.numel() for weights in network.parameters()) == PARAMETERS + 1281
+    with torch.inference_mode():
+        grey = torch.rand(2, 1, 64, 64)
+        colour = EfficientNetLite0Score(channels=3).eval()
+        colour.load_state_dict(network.state_dict())
+        assert network(grey).shape == (2, 1)
+        assert torch.equal(network(grey), colour(grey.expand(-1, 3, -1, -1)))
+    with pytest.raises(ConfigError, match="one width"):
+        EfficientNetLite0Score(width=0.5)
 
 
 def test_other_weights_are_refused() -> None:
