@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ pytest.importorskip("monai")
 
 from lungsight.config import load_recipe, recipe_names  # noqa: E402
 from lungsight.dataset import read_dataset  # noqa: E402
+from lungsight.dataset.target import with_target  # noqa: E402
 from lungsight.errors import ModelError  # noqa: E402
 from lungsight.networks import build, check, cited, count_parameters  # noqa: E402
-from lungsight.training import load_run, predict, prepare, train  # noqa: E402
+from lungsight.training import load_run, predict, prepare, select_rows, train  # noqa: E402
 from lungsight.training.module import focal_loss  # noqa: E402
 from lungsight.training.uncertainty import binary_entropy, predict_passes, summarise  # noqa: E402
 
@@ -183,3 +185,19 @@ def test_passes_of_the_last_layer_alone_are_those_of_the_whole_network() -> None
             network(torch.from_numpy(inputs)[:, None].float().div(255).expand(-1, 3, -1, -1))
         )
     assert found[1] == pytest.approx(wanted[:, 0].numpy(), abs=1e-5)
+
+
+def test_the_recipe_before_tells_childrens_pneumonia_from_normal(phantoms: Path) -> None:
+    """Bacterial and viral are one class; another target that the user names takes its place."""
+    findings = ["bacterial pneumonia", "viral pneumonia", "normal"] * 8
+    given = read_dataset(phantoms)
+    rows = [
+        replace(row, source="kermany", covid=False, finding=name)
+        for row, name in zip(given, findings, strict=True)
+    ]
+    children = replace(given, rows=tuple(rows))
+    recipe = load_recipe("pneumonia-pretrain", ["data.size=[32,32]"])
+    _, examples, _ = prepare(select_rows(children, recipe), recipe)
+    assert examples.labels is not None and examples.labels.tolist() == [1.0, 1.0, 0.0] * 8
+    asked = with_target(children, "viral pneumonia")
+    assert prepare(asked, recipe)[1].labels.tolist() == [0.0, 1.0, 0.0] * 8  # type: ignore[union-attr]

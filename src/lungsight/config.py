@@ -63,6 +63,9 @@ class DataSettings(Record, frozen=True):
     """Spread the grey levels of the resized image evenly first (its histogram becomes flat)."""
     dilation: Dilation = 0.0
     """Growth of the mask for `apply_mask` and `crop_to_lungs`, as a fraction of the longer side."""
+    target: str = ""
+    """Which finding the score is for, as `dataset.target.with_target` takes it, where the user names none of their own;
+    empty: COVID-19."""
 
     old_names: ClassVar = {"working": "resize_to", "view": "crop_mode", "grow": "dilation"}
 

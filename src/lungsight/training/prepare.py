@@ -18,7 +18,8 @@ from lungsight.dataset.split import (
     paper_segmentation,
     patient_folds,
 )
-from lungsight.dataset.table import Dataset
+from lungsight.dataset.table import COVID, Dataset
+from lungsight.dataset.target import with_target
 from lungsight.errors import DataError
 from lungsight.networks import GATE_CLASSES, check
 from lungsight.preprocess import resize_mask
@@ -107,6 +108,8 @@ def prepare(
     Raises:
         DataError: nothing could be read, or the table lacks what the task needs.
     """
+    if recipe.data.target and dataset.target.name == COVID:
+        dataset = with_target(dataset, recipe.data.target)
     if recipe.task == "lungs" and all(row.mask is None for row in dataset):
         raise DataError("has no lung masks, which this recipe needs", where=dataset.root)
     if recipe.task == "lungs" or (recipe.data.crop_mode != "resize" and mask_run is None):
