@@ -94,6 +94,11 @@ def test_the_exported_file_is_the_mean_of_the_folds_for_balanced_classes(
     found = calibration.probability(0.7)
     there = 1 / (1 + np.exp(-(stored["slope"] * 0.7 + stored["intercept"])))
     assert there / (1 - there) == pytest.approx(found / (1 - found) * share / (1 - share))
+    sets, rows = calibration.conformal, list(csv.DictReader(predictions.open()))
+    people = [{row["patient"] for row in rows if row["covid"] == covid} for covid in "10"]
+    assert sets is not None and [sets.covid_patients, sets.not_covid_patients] == [
+        len(each) for each in people
+    ]
     interval = calibration.interval(0.7)
     assert interval is not None and interval[0] <= interval[1]
 

@@ -35,6 +35,8 @@ _LIMITS = {
     "diagnosis": (
         "Within one source its AUROC is the same-source figure of this card: read that one, not the pooled one.",
         "Its probability is meant for data half of which are COVID-19; that it is calibrated elsewhere is not shown.",
+        "Its prediction set (calibration.conformal) holds the truth for nine in ten new patients like those it "
+        "learned from, in either class; for others, and for subgroups, that is not shown.",
         "It learned from adults of one collection: on the children of another hospital it knows nothing.",
         "COVID-19 images of early 2020, mostly from publications; other viruses were hardly among the others.",
     ),
