@@ -247,6 +247,8 @@ def test_padchest(tmp_path: Path) -> None:
     )
     assert reasons(dataset) == {"two.png": Exclusion.LATERAL_VIEW, "four.png": Exclusion.IMAGE_MISSING}
     assert [row.positive for row in with_target(dataset, "kyphosis")] == [True, None]
+    # Reports stay where they are, also when the set is converted.
+    assert "Report" not in first.extra and first.extra["MethodLabel"] == "Physician"
 
 
 def test_vindr_of_kaggle(tmp_path: Path) -> None:
@@ -489,7 +491,10 @@ def test_bimcv(tmp_path: Path, name: str, header: str, lines: list[str]) -> None
     film("S1", "E3", "mod-rx", "ll", {})
     film("S1", "E4", "mod-ct", "pa", {})
     film("S2", "E5", "mod-rx", "ap", None)
-    text(tmp_path / "participants.tsv", "participant\tmodality_dicom\tage\tgender\nsub-S1\t['CR']\t[83]\tF\n")
+    text(
+        tmp_path / "participants.tsv",
+        "participant\tmodality_dicom\tage\tgender\nsub-S1\t['CR']\t[83]\tF\nsub-S2\t['CR', 'DX']\t[61, 62]\t['M']\n",
+    )
     text(
         tmp_path / "derivatives" / "labels" / "labels_covid19_posi.tsv",
         "PatientID\tReportID\tReport\tLabels\nS1\tses-E2\ttext\t['COVID 19', 'infiltrates']\n",
@@ -507,6 +512,8 @@ def test_bimcv(tmp_path: Path, name: str, header: str, lines: list[str]) -> None
     )
     assert (second.view, second.covid, second.finding) == ("AP", True, "covid 19|infiltrates")
     assert (third.covid, third.patient) == (None, "bimcv-sub-S2")
+    # Lists in participants.tsv: one value is the patient's, two are not one age.
+    assert (second.age, second.sex, third.age, third.sex) == (83, "F", None, "M")
     assert sorted(reasons(dataset).values()) == [Exclusion.CT_SLICE, Exclusion.LATERAL_VIEW]
 
 
@@ -695,6 +702,24 @@ def test_jsrt_and_scr(tmp_path: Path) -> None:
     assert found["JPCLN003"].mask is None
 
 
+def test_a_raw_film_of_jsrt_is_read(tmp_path: Path) -> None:
+    """Big-endian, 12 bits, bone dark: written here byte by byte, most significant first."""
+    from lungsight.errors import LungsightError
+    from lungsight.xray import read_xray
+
+    grey = np.full((2048, 2048), 3000)
+    grey[:1024, :1024] = 100
+    raw = np.stack((grey >> 8, grey & 255), axis=-1).astype(np.uint8).tobytes()
+    (tmp_path / "JPCLN001.IMG").write_bytes(raw)
+    film = read_xray(read_dataset(tmp_path).rows[0].image)
+    assert (film.shape, film.format, film.bits) == ((2048, 2048), "JSRT", 12)
+    assert film.pixels[500, 500] == 1 and film.pixels[500, 1500] == 0 and film.pixels[1500, 500] == 0
+    # The same bytes the other way round would be values above 12 bits.
+    for wrong in (raw[:-2], np.frombuffer(raw, "<u2").astype(">u2").tobytes(), bytes(len(raw))):
+        with pytest.raises(LungsightError):
+            read_xray(wrong)
+
+
 def test_montgomery_and_shenzhen(tmp_path: Path) -> None:
     one = tmp_path / "MontgomerySet"
     image(one / "CXR_png" / "MCUCXR_0001_0.png")
@@ -744,6 +769,21 @@ def test_chexmask(tmp_path: Path) -> None:
     expected = np.zeros((4, 5), bool)
     expected[1:3, 4], expected[1:4, 0] = True, True
     assert (dataset.rows[0].mask.load() == expected).all()
+
+
+def test_a_preprocessed_chexmask_without_sizes(tmp_path: Path) -> None:
+    text(
+        tmp_path / "Preprocessed" / "Padchest.csv",
+        ",ImageID,Dice RCA (Mean),Dice RCA (Max),Landmarks,Left Lung,Right Lung,Heart,Height,Width\n"
+        # Mean and Max look swapped in this table, and are 0 where nothing was estimated.
+        + '0,a.png,0.97,0.9,"[1 2]",1025 3,1 2,,,\n1,b.png,0.0,0.0,"[1 2]",1025 3,1 2,,,\n',
+    )
+    for name in "ab":
+        image(tmp_path / "images" / f"{name}.png", (4, 5))
+    first, second = read_dataset(tmp_path).rows
+    assert first.mask is not None and second.mask is None
+    drawn = first.mask.load()
+    assert drawn.shape == (1024, 1024) and drawn.nonzero()[0].tolist() == [0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("runs", ["0 3", "3", "19 3", "-1 2", "a b", "1 99999999999999999999"])

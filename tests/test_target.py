@@ -61,6 +61,18 @@ def truths(dataset: Dataset) -> list[bool | None]:
         ("rule out COVID-19", None),
         ("COVID-19 not excluded", None),
         ("not ruled out: COVID-19", None),
+        ("ruled-out COVID-19", False),
+        ("no influenza or COVID-19", False),
+        ("neither tuberculosis nor COVID-19", False),
+        ("pre-COVID", False),
+        ("can't exclude COVID-19", None),
+        ("COVID-19 can't be ruled out", None),
+        ("COVID-19 not likely", None),
+        ("COVID-19 vs influenza", None),
+        ("influenza or COVID-19", None),
+        ("history of COVID-19", None),
+        ("post-COVID fibrosis", None),
+        ("COVID-19, resolved", True),
     ],
 )
 def test_covid_denied_or_doubtful(finding: str, covid: bool | None) -> None:
@@ -91,6 +103,12 @@ def test_a_finding_is_matched_whole() -> None:
     # 'No Finding' and 'no pneumonia' answer; 'bacterial pneumonia' only names something else.
     kept = truths(with_target(dataset, "Pneumonia", unmentioned="drop"))
     assert kept == [True, True, True, None, False, False, None, True, None]
+
+
+def test_two_findings_of_which_one_is_meant() -> None:
+    dataset = rows("pneumonia or edema", "edema vs. pneumonia", "no edema or pneumonia", "pneumonia")
+    assert truths(with_target(dataset, "pneumonia")) == [None, None, False, True]
+    assert truths(with_target(dataset, "edema", "positive")) == [True, True, False, False]
 
 
 def test_several_joined_and_two_against_each_other() -> None:

@@ -21,28 +21,37 @@ _FILLERS = (
     r"current|is|was|been|being|diagnosis|test(?:ed)?|pcr|rt))*"
 )
 _DENIED_BEFORE = re.compile(
-    r"\b(?:no|non|not|without|negative|neg|ruled out|rules out|excluded|excludes|excluding|free|absence|absent|"
-    rf"denies|denied|never|other than|besides|instead of){_FILLERS}\W*$"
+    r"\b(?:no|non|not|without|negative|neg|ruled[- ]out|rules[- ]out|excluded|excludes|excluding|free|absence|absent|"
+    rf"denies|denied|never|other than|besides|instead of|pre){_FILLERS}\W*$"
 )
+_DENIED_LIST = re.compile(r"\b(?:no|without|neither|negative for)\b.*\b(?:or|nor)\W*$")
+"""'No influenza or X' denies both."""
 _AFTER_FILLERS = (
     r"^(?:[\W_]*(?:19|pneumonia|infection|disease|virus|rt|pcr|antigen|test(?:ed|ing|s)?|results?|swabs?|status|"
     r"was|is|has|have|been|were|are|by|on))*"
 )
 _DENIED_AFTER = re.compile(
     rf"{_AFTER_FILLERS}(?:\s*\(\s*[-−–]\s*\)|\s*[-−–]\s*(?:ve\b|$)|[\W_]*"
-    r"(?:negativ[eo]?|neg|ruled out|excluded|not (?:detected|present|seen|found|confirmed)|absent|free|no|false|0)"
+    r"(?:negativ[eo]?|neg|ruled[- ]out|excluded|not (?:detected|present|seen|found|confirmed)|absent|free|no|false|0)"
     r"\b)"
 )
 _DOUBT_BEFORE = re.compile(
     r"\b(?:suspect(?:ed)?|suspicion|suspicious|possibl[ey]|probabl[ey]|presum(?:ed|ptive)|quer(?:y|ied)|likely|"
-    r"questionable|maybe|may be|might be|cannot exclude|can ?not (?:be )?exclude|not (?:excluded|ruled out)|rule out|"
-    rf"compatible with|unlikely|indeterminate|unconfirmed|contact with|exposure to){_FILLERS}\W*$|\?\s*$"
+    r"questionable|maybe|may be|might be|can(?: ?not|['’]?t) (?:be )?exclude|not (?:excluded|ruled out)|"
+    r"rule[- ]out|compatible with|unlikely|indeterminate|unconfirmed|contact with|exposure to|history of|"
+    rf"prior|previous|post|resolved|recovered from){_FILLERS}\W*$|\?\s*$"
 )
+_EITHER_BEFORE = re.compile(r"^.*\b(?:or|vs\.?|versus)\W*$")
+_EITHER_AFTER = re.compile(r"^\W*(?:or|vs|versus)\b.*$")
+"""'X or Y' and 'X vs Y' name neither for certain."""
 _DOUBT_AFTER = re.compile(
     rf"{_AFTER_FILLERS}[\W_]*(?:\?|suspect(?:ed)?|possible|probable|pending|unlikely|likely|unconfirmed|"
-    r"not (?:yet )?(?:excluded|ruled out)|(?:can ?not|cannot) be (?:excluded|ruled out)|indeterminate|"
-    r"inconclusive|equivocal|uncertain|unknown|under investigation)(?:\b|$)|^\s*\?"
+    r"(?:not|less) likely|not (?:yet )?(?:excluded|ruled out)|can(?: ?not|['’]?t) be (?:excluded|ruled out)|"
+    r"indeterminate|inconclusive|equivocal|uncertain|unknown|under investigation|resolved)"
+    r"(?:\b|$)|^\s*\?"
 )
+_BEFORE = (_DOUBT_BEFORE, _DENIED_BEFORE, _DENIED_LIST, _EITHER_BEFORE)
+_AFTER = (_DOUBT_AFTER, _DENIED_AFTER, _EITHER_AFTER)
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -104,22 +113,24 @@ def _of_part(part: str, term: str, whole: bool) -> Label | None:
         return None
     before, after = part[: match.start()], part[match.end() :]
     doubt = _DOUBT_BEFORE.search(before) or _DOUBT_AFTER.search(after)
-    denied = _DENIED_BEFORE.search(before) or _DENIED_AFTER.search(after)
+    denied = _DENIED_LIST.search(before) or _DENIED_BEFORE.search(before) or _DENIED_AFTER.search(after)
+    if not denied:
+        doubt = doubt or _EITHER_BEFORE.search(before) or _EITHER_AFTER.search(after)
     if whole:
-        rest_before = before[: (_first(_DOUBT_BEFORE, _DENIED_BEFORE, before))]
-        rest_after = after[_last(_DOUBT_AFTER, _DENIED_AFTER, after) :]
+        rest_before = before[: _first(*_BEFORE, text=before)]
+        rest_after = after[_last(*_AFTER, text=after) :]
         if re.search(r"\w", rest_before + rest_after):
             return None
     return Label.UNCERTAIN if doubt else Label.NEGATIVE if denied else Label.POSITIVE
 
 
-def _first(doubt: re.Pattern[str], denied: re.Pattern[str], text: str) -> int:
-    starts = [match.start() for pattern in (doubt, denied) if (match := pattern.search(text))]
+def _first(*patterns: re.Pattern[str], text: str) -> int:
+    starts = [match.start() for pattern in patterns if (match := pattern.search(text))]
     return min(starts, default=len(text))
 
 
-def _last(doubt: re.Pattern[str], denied: re.Pattern[str], text: str) -> int:
-    ends = [match.end() for pattern in (doubt, denied) if (match := pattern.search(text))]
+def _last(*patterns: re.Pattern[str], text: str) -> int:
+    ends = [match.end() for pattern in patterns if (match := pattern.search(text))]
     return max(ends, default=0)
 
 

@@ -70,7 +70,7 @@ class XRay:
     """(H, W), bone bright: `uint8` where the file is grey or colour of 8 bits, else `float32` in [0, 1]."""
     name: str
     format: str
-    """'PNG', 'JPEG', 'BMP', 'TIFF', 'DICOM' or 'array'."""
+    """'PNG', 'JPEG', 'BMP', 'TIFF', 'DICOM', 'JSRT' (its raw films) or 'array'."""
     bits: int
     """Bits of a grey value in the file."""
     spacing: tuple[float, float] | None = None

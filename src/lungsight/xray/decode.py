@@ -17,6 +17,11 @@ def decode(data: bytes | bytearray, limits: Limits) -> XRay:
         InputError: damaged, too large, too small or not one image.
     """
     kind = sniff(bytes(data[:HEAD]))
+    if kind in ("", "DICOM?"):
+        from lungsight.xray.jsrt import read_jsrt
+
+        if (film := read_jsrt(data, limits)) is not None:
+            return film
     if kind.startswith("DICOM"):
         from lungsight.xray.dicom import read_dicom
 

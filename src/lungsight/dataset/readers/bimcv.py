@@ -53,8 +53,8 @@ def read(path: Path) -> Dataset:
             image,
             view=view[1] if view else "",
             patient=f"bimcv-{subject}",
-            sex=sex(_tag(tags, "00100040", "PatientSex") or person.get("gender", "")),
-            age=age(_tag(tags, "00101010", "PatientAge")),
+            sex=sex(_tag(tags, "00100040", "PatientSex")) or sex(_only(person.get("gender", ""))),
+            age=age(_tag(tags, "00101010", "PatientAge") or _only(person.get("age", ""))),
             covid=_nearest(tests.get(subject, []), _day(_tag(tags, "00080020", "StudyDate"))),
             finding="|".join(parts_of(findings.get(session, ""))),
         )
@@ -93,6 +93,12 @@ def _tests(root: Path) -> dict[str, list[tuple[date | None, bool]]]:
 def _people(root: Path) -> dict[str, Any]:
     files = find_tables(root, "participant", "gender")
     return {record["participant"]: record for file in files[:1] for _, record in load_table(file).records}
+
+
+def _only(text: str) -> str:
+    """The one value of a list in text, such as `[83]` or `['F']`; '' where there are several or none."""
+    values = set(re.findall(r"\w+", text))
+    return values.pop() if len(values) == 1 else ""
 
 
 def _findings(root: Path) -> dict[str, str]:

@@ -19,6 +19,8 @@ from lungsight.wording import Exclusion
 NAME = "chexmask"
 _COLUMNS = ("Dice RCA (Mean)", "Left Lung", "Right Lung", "Height", "Width")
 _IDS = ("Image Index", "Path", "dicom_id", "ImageID", "image_id")
+PREPROCESSED = (1024, 1024)
+"""Of every image in the folder of that name, also where the table leaves the size blank."""
 LEAST_RCA = 0.7
 """Of the estimated Dice of a mask that nobody has drawn; the collection's own advice."""
 csv.field_size_limit(1 << 26)
@@ -105,6 +107,8 @@ def read(path: Path) -> Dataset:
                     continue
                 name = cells[identity].strip()
                 size = whole(cells[place["Height"]]), whole(cells[place["Width"]])
+                if table.parent.name == "Preprocessed" and size == (None, None):
+                    size = PREPROCESSED
                 image = pictures.at(name) or pictures.named(name)
                 # In one of the tables Mean and Max are swapped: the smaller of the two is the mean.
                 rca = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lungsight.dataset.cells import Cells
 from lungsight.dataset.finding import parts_of
 from lungsight.dataset.readers.common import Collector, Pictures, column, find_tables, folder_of, one_table
 from lungsight.dataset.readers.delimited import MAX_AGE, given, sex, whole
@@ -11,6 +12,8 @@ from lungsight.dataset.table import Dataset
 
 NAME = "padchest"
 _COLUMNS = ("ImageID", "PatientID", "Labels")
+_REPORTS = ("Report", "LabelsLocalizationsBySentence")
+"""What a radiologist wrote of a patient stays where it is."""
 
 
 def recognise(path: Path) -> bool:
@@ -29,6 +32,8 @@ def read(path: Path) -> Dataset:
     root = folder_of(path)
     pictures = Pictures(root)
     found = Collector(root, NAME, NAME)
+    kept = [name for name in table.header if name not in _REPORTS]
+    places = {name: number for number, name in enumerate(kept)}
     for line, record in table.records:
         name, folder = record["ImageID"], record.get("ImageDir", "").removesuffix(".0")
         patient = given(record["PatientID"]).removesuffix(".0")
@@ -42,7 +47,7 @@ def read(path: Path) -> Dataset:
             sex=sex(column(record, "PatientSex_DICOM", "PatientSex")),
             age=_age(column(record, "PatientBirth"), column(record, "StudyDate_DICOM", "StudyDate")),
             finding="|".join(dict.fromkeys(parts_of(given(record["Labels"])))),
-            extra=record,
+            extra=Cells(places, tuple(record[one] for one in kept)),
         )
     return found.dataset(table)
 
