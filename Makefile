@@ -10,7 +10,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 
 # The documentation site, offline, into build/site: strict, so that a broken link or anchor stops it.
 docs: $(VENV)/.docs
-	$(BIN)/python -m mkdocs build --strict --clean --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean --quiet
 	@echo "Look at build/site: $(BIN)/python -m http.server --directory build/site"
 
 # Every example of the README and the site, on drawn X-rays in empty folders; what does not run is listed.
@@ -47,8 +47,8 @@ test: $(VENV)/.dev lint
 	env -i HOME=/proc/no-home PATH="$$PATH" $(DATA) LC_ALL=C $(BIN)/python -m pytest -n 2 -q tests/test_xray.py tests/test_cli_predict.py tests/test_files.py
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff format --check src tests benchmarks docs/tools
-	$(BIN)/ruff check src tests benchmarks docs/tools
+	$(BIN)/ruff format --check src tests benchmarks docs/tools web
+	$(BIN)/ruff check src tests benchmarks docs/tools web
 	$(BIN)/mypy
 
 $(BIN)/python:

@@ -30,10 +30,9 @@ from torch.nn import functional as F
 
 import lungsight
 from audit_operating import IMAGES, PLANTED, Pool, choose, load_pool, plant, rows_of, with_looks
-from lungsight.audit.audit import QUICK
 from lungsight.audit.data_audit import audit_data
 from lungsight.audit.probe import BATCH, RATE, ProbeNetwork, subsample
-from lungsight.audit.records import Settings
+from lungsight.audit.records import QUICK, Settings
 from lungsight.audit.transplant import transplanted
 from lungsight.metrics import auroc
 from lungsight.preprocess import resample
@@ -168,14 +167,14 @@ def tools(
         if done.returncode:
             raise SystemExit(f"{name}: {done.stderr[-2000:]}")
         found[name] = json.loads(done.stdout.splitlines()[-1])
-    start = time.perf_counter()
+    start = time.process_time()
     inside, area = grad_cam(network, images, masks)
-    found["grad_cam"] = {"inside": inside, "area": area, "seconds": time.perf_counter() - start}
+    found["grad_cam"] = {"inside": inside, "area": area, "seconds": time.process_time() - start}
     data = lungsight.read_dataset(folder)
-    start = time.perf_counter()
+    start = time.process_time()
     of_data = audit_data(data, settings=SETTINGS)
-    found["data_audit"] = {"answer": str(of_data.answer), "seconds": time.perf_counter() - start}
-    start = time.perf_counter()
+    found["data_audit"] = {"answer": str(of_data.answer), "seconds": time.process_time() - start}
+    start = time.process_time()
     result = lungsight.audit_score(
         lambda batch: score_of(network, np.rint(batch[:, 0] * 255).astype(np.uint8)),
         data,
@@ -186,7 +185,7 @@ def tools(
     found["audit_score"] = {
         "data": str(verdict.data),
         "score": str(verdict.score),
-        "seconds": time.perf_counter() - start,
+        "seconds": time.process_time() - start,
     }
     return found
 
@@ -285,7 +284,7 @@ def report(out: Path) -> None:
             rates[kind] = [float(np.mean([one[name][0] for one in found])) for name in TOOLS]
         print(f"| {kind} | {np.mean([line['auroc'] for line in here]):.2f} | {cue} |", " | ".join(cells), "|")
         times = [f"{name} {np.median([line[name]['seconds'] for line in here]):.1f}" for name in TOOLS]
-        print(f"<!-- seconds: {', '.join(times)} -->")
+        print(f"<!-- CPU seconds: {', '.join(times)} -->")
     picture(rates, out / "audit-compared.png")
 
 

@@ -18,6 +18,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -298,10 +299,10 @@ def main() -> int:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 return [(Block(path.name, 1, "", ""), done.stderr[-2000:], 0.0)]
-            return [
-                (Block(**block), wrong, took)
-                for block, wrong, took in json.loads(done.stdout.splitlines()[-1])
-            ]
+            found = json.loads(done.stdout.splitlines()[-1])
+            if found:
+                print(f"{path.relative_to(ROOT)}: {len(found)} examples", flush=True)
+            return [(Block(**block), wrong, took) for block, wrong, took in found]
 
         with ThreadPoolExecutor(2) as pool:
             rows = [row for found in pool.map(one, pages()) for row in found]
@@ -320,7 +321,9 @@ def main() -> int:
     print("\nNot run:")
     for block in left_out:
         print(f"  {block.where}: {block.reason}")
-    print(f"\nexamples: {time.perf_counter() - start:.0f} s")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = used.ru_utime + used.ru_stime
+    print(f"\nexamples: {time.perf_counter() - start:.0f} s, {busy:.0f} s of CPU")
     print(f"{len(rows) - len(failed)} passed, {len(failed)} failed, {len(left_out)} skipped")
     return 1 if failed or not rows else 0
 

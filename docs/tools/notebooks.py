@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 SECONDS = 300
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def run(path: Path) -> object:
+def run(path: Path) -> Any:
     """The notebook with its output; it runs in an empty folder. Raises where a cell fails."""
     import nbformat
     from nbclient import NotebookClient
 
     book = nbformat.read(path, as_version=4)
+    if os.environ.get("NOTEBOOKS") == "0":  # while writing other pages
+        return book
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     with tempfile.TemporaryDirectory(prefix="lungsight-notebook-") as folder:
         client = NotebookClient(
@@ -26,23 +32,38 @@ def run(path: Path) -> object:
 
 def pages(path: Path) -> dict[str, str | bytes]:
     """File of the site -> content: the page, its pictures, and the notebook with its output to download."""
-    import nbconvert
     import nbformat
-    from nbconvert import MarkdownExporter
 
     book = run(path)
-    folder = f"notebooks/{path.stem}"
-    resources = {"output_files_dir": path.stem, "unique_key": path.stem}
-    # Beside the package, also where a virtual environment borrows it from another.
-    templates = Path(nbconvert.__file__).parents[4] / "share" / "jupyter" / "nbconvert" / "templates"
-    exporter = MarkdownExporter(extra_template_basedirs=[str(templates)])
-    text, made = exporter.from_notebook_node(book, resources=resources)
-    note = f"\n[This notebook, with its output]({path.stem}/{path.name}){{download}}\n"
-    head, _, rest = text.partition("\n")
-    found: dict[str, str | bytes] = {
-        f"{folder}.md": head + "\n" + note + rest,
-        f"{folder}/{path.name}": nbformat.writes(book),
+    pictures: dict[str, str | bytes] = {}
+    parts = [part for cell in book.cells for part in _cell(cell, path.stem, pictures)]
+    note = f"[This notebook, with its output]({path.stem}/{path.name}){{download}}"
+    parts.insert(1, note)
+    return {
+        f"notebooks/{path.stem}.md": "\n\n".join(parts) + "\n",
+        f"notebooks/{path.stem}/{path.name}": nbformat.writes(book),
+        **pictures,
     }
-    for name, content in made["outputs"].items():
-        found[f"notebooks/{name}"] = content
+
+
+def _cell(cell: Any, name: str, pictures: dict[str, str | bytes]) -> list[str]:
+    """Markdown of one cell; its pictures are added."""
+    if cell.cell_type == "markdown":
+        head, _, rest = str(cell.source).partition("\n")
+        return [head, rest.strip()] if head.startswith("# ") else [str(cell.source)]
+    found = [f"```python\n{cell.source}\n```"]
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if output.output_type == "stream":
+            found.append(_text(output.text))
+        elif "image/png" in data:
+            place = f"{name}/picture-{len(pictures) + 1}.png"
+            pictures[f"notebooks/{place}"] = base64.b64decode(data["image/png"])
+            found.append(f"![What the cell above draws]({place})")
+        elif "text/plain" in data and not str(data["text/plain"]).startswith("<"):
+            found.append(_text(data["text/plain"]))
     return found
+
+
+def _text(text: str) -> str:
+    return f"```text\n{COLOURS.sub('', str(text)).rstrip()}\n```"

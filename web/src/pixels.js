@@ -78,15 +78,17 @@ function area(image, width, height) {
   return out;
 }
 
-function linearTable(from, to) {
+/** Left neighbours and the right ones' shares; at the edges shares of columns are 0, those of rows stay (OpenCV). */
+function linearTable(from, to, clamped) {
   const at = new Int32Array(to);
   const share = new Float32Array(to);
+  const scale = 1 / (to / from);
   for (let cell = 0; cell < to; cell += 1) {
-    const place = Math.fround((cell + 0.5) * (from / to) - 0.5);
+    const place = Math.fround((cell + 0.5) * scale - 0.5);
     let index = Math.floor(place);
     let rest = Math.fround(place - index);
-    if (index < 0) [index, rest] = [0, 0];
-    if (index >= from - 1) [index, rest] = [from - 1, 0];
+    if (clamped && index < 0) [index, rest] = [0, 0];
+    if (clamped && index >= from - 1) [index, rest] = [from - 1, 0];
     at[cell] = index;
     share[cell] = rest;
   }
@@ -96,21 +98,22 @@ function linearTable(from, to) {
 /** Bilinear; whole numbers with 11 bits of weight, as OpenCV. */
 export function linear(image, width, height) {
   const out = made(image, width, height);
-  const columns = linearTable(image.width, width);
-  const rows = linearTable(image.height, height);
+  const columns = linearTable(image.width, width, true);
+  const rows = linearTable(image.height, height, false);
   const { values } = image;
   const fixed = whole(image);
   const weight = (share) => (fixed ? rint(share * 2048) : share);
   for (let y = 0; y < height; y += 1) {
-    const upper = rows.at[y] * image.width;
-    const lower = Math.min(rows.at[y] + 1, image.height - 1) * image.width;
+    const [first, last] = [0, image.height - 1];
+    const upper = Math.min(Math.max(rows.at[y], first), last) * image.width;
+    const lower = Math.min(Math.max(rows.at[y] + 1, first), last) * image.width;
     const v1 = weight(rows.share[y]);
-    const v0 = fixed ? weight(1 - rows.share[y]) : 1 - rows.share[y];
+    const v0 = weight(Math.fround(1 - rows.share[y]));
     for (let x = 0; x < width; x += 1) {
       const c = columns.at[x];
       const d = Math.min(c + 1, image.width - 1);
       const h1 = weight(columns.share[x]);
-      const h0 = fixed ? weight(1 - columns.share[x]) : 1 - columns.share[x];
+      const h0 = weight(Math.fround(1 - columns.share[x]));
       const above = values[upper + c] * h0 + values[upper + d] * h1;
       const below = values[lower + c] * h0 + values[lower + d] * h1;
       if (fixed) {
