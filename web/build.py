@@ -63,12 +63,18 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
             "classes": [OLD_GATE_CLASSES.get(name, name) for name in card.classes] or ["full"],
             "convention": card.convention or "full",
             "half_width": card.half_width,
+            "outlier_limit": card.outlier_limit,
             "calibration": calibration
             and {
                 "slope": calibration.slope,
                 "intercept": calibration.intercept,
                 "replicates": calibration.replicates,
                 "uncertain": calibration.uncertain,
+                "conformal": calibration.conformal
+                and {
+                    "covid_from": calibration.conformal.covid_from,
+                    "not_covid_to": calibration.conformal.not_covid_to,
+                },
             },
         }
     return found

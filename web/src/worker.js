@@ -37,7 +37,8 @@ async function predict(bytes) {
   const resized = resize(xray, side, side);
   const small = toUnit(resized);
   const plane = side * side;
-  const maps = (await run("lungs", small.values, [1, 1, side, side])).probability.data;
+  const outputs = await run("lungs", small.values, [1, 1, side, side]);
+  const maps = outputs.probability.data;
   const channel = (name) => ({
     width: side, height: side,
     values: Float32Array.from(maps.subarray(cards.lungs.classes.indexOf(name) * plane, (cards.lungs.classes.indexOf(name) + 1) * plane), (value) => (Number.isFinite(value) ? value : 0)),
@@ -46,6 +47,10 @@ async function predict(bytes) {
   const lungs = find(own, cards.lungs.threshold);
   const labels = labelsOf(lungs);
   const flags = flagsOf(lungs, small);
+  const limit = cards.lungs.outlier_limit;
+  const distance = outputs.outlier?.data[0];
+  // What is no number is unlike anything.
+  if (limit && outputs.outlier && !(distance / limit <= 1)) flags.push("unfamiliar");
   const gate = await judge(xray, resized, small, flags);
   const found = { flags, ...gate, ...(await diagnose(xray, resized, labels, gate)), ...(await grade(xray, labels, flags, gate)) };
   found.cardiothoracic_ratio = gate.gate === "frontal" && cards.lungs.classes.includes("heart") ? ratioOf(channel("heart").values, labels) : null;
@@ -76,7 +81,7 @@ async function judge(xray, resized, small, flags) {
 }
 
 async function diagnose(xray, resized, labels, gate) {
-  const nothing = { decision: "not_scored", probability: null, low: null, high: null };
+  const nothing = { decision: "not_scored", probability: null, low: null, high: null, answers: [] };
   if (gate.gate !== "frontal") return nothing;
   await session("diagnosis");
   const card = cards.diagnosis;
@@ -87,7 +92,7 @@ async function diagnose(xray, resized, labels, gate) {
   if (!input) return nothing;
   const logit = (await run("diagnosis", input.values, [1, 1, ...card.input])).logit.data[0];
   const sigmoid = (value) => 1 / (1 + Math.exp(-value));
-  const { slope, intercept, replicates, uncertain } = card.calibration;
+  const { slope, intercept, replicates, uncertain, conformal } = card.calibration;
   const probability = sigmoid(slope * logit + intercept);
   let [low, high] = [null, null];
   if (replicates.length) {
@@ -98,9 +103,15 @@ async function diagnose(xray, resized, labels, gate) {
       return sigmoid(all[index] + (all[index + 1] - all[index]) * (at - index));
     });
   }
+  if (conformal) {
+    const answers = [];
+    if (conformal.covid_from === null || logit >= conformal.covid_from) answers.push("covid");
+    if (conformal.not_covid_to === null || logit <= conformal.not_covid_to) answers.push("not_covid");
+    return { decision: answers.length === 1 ? answers[0] : "uncertain", probability, low, high, answers };
+  }
   const [from, to] = uncertain ?? [low ?? card.threshold, high ?? card.threshold];
   const unsure = uncertain ? from < probability && probability < to : from < card.threshold && card.threshold < to;
-  return { decision: unsure ? "uncertain" : probability >= card.threshold ? "covid" : "not_covid", probability, low, high };
+  return { decision: unsure ? "uncertain" : probability >= card.threshold ? "covid" : "not_covid", probability, low, high, answers: [] };
 }
 
 async function grade(xray, labels, flags, gate) {
