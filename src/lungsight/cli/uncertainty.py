@@ -24,7 +24,7 @@ def uncertainty(
     other: Annotated[
         Path | None,
         typer.Option(
-            help="A data set of another hospital, scored by the runs beside the scores (fold-1 ...)."
+            help="A data set of another hospital, scored by the runs of the folds beside the scores."
         ),
     ] = None,
     coverage: Annotated[float, typer.Option(help="Of the conformal sets, between 0 and 1.")] = 0.9,
