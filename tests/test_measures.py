@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lungsight.inference.heart import cardiothoracic, largest_component
+from lungsight.inference.drawing import Measures, overlay
+from lungsight.inference.heart import Width, cardiothoracic, largest_component
 from lungsight.inference.zones import MIN_ROWS, ZONES, zone_areas, zone_lines, zones
+from lungsight.wording import RatioDoubt
 
 
 def chest(height: int = 90, width: int = 100) -> np.ndarray:
@@ -96,3 +98,39 @@ def test_only_plausible_ratios_are_given(width: int, given: bool) -> None:
     heart = np.zeros((90, 100), bool)
     heart[45:70, 15 : 15 + width] = True
     assert (cardiothoracic(heart, chest()) is not None) is given
+
+
+def test_a_squashed_picture_does_not_make_lungs_short() -> None:
+    """The taller lung is 60 rows and the chest 75 columns: 0.8, and 0.73 where a pixel is less high than wide."""
+    heart = np.zeros((90, 100), bool)
+    heart[45:70, 35:60] = True
+    assert [
+        found.doubts if (found := cardiothoracic(heart, chest(), aspect)) else None
+        for aspect in (1.0, 0.93, 0.91)
+    ] == [(), (), (RatioDoubt.SHALLOW_BREATH,)]
+
+
+def test_one_wide_lung_is_told() -> None:
+    labels, heart = chest(), np.zeros((90, 100), bool)
+    heart[45:70, 35:60] = True
+    labels[:, 80:] = 0  # 20 wide beside 30
+    found = cardiothoracic(heart, labels)
+    assert found is not None and RatioDoubt.TURNED in found.doubts
+
+
+def test_zones_and_widths_are_drawn_where_they_lie() -> None:
+    """Shades follow the scores, lines lie on their rows; nothing is drawn outside but the chest's ends."""
+    labels = chest()
+    widths = (0.4, Width(50, 35, 65), Width(60, 10, 85), (90, 100))
+    grey = np.full(labels.shape, 100, np.uint8)
+    plain = overlay(grey, labels, alpha=0.1, thickness=1, measures=Measures(has_zones=False))
+    shaded = overlay(grey, labels, alpha=0.1, thickness=1, measures=Measures(severity=(0, 3, 1, 0, 0, 3)))
+    red = shaded[..., 0].astype(int) - shaded[..., 1]
+    middles = [int(np.median(red[zones(labels) == number])) for number in range(1, 7)]
+    assert middles[0] == middles[3] == middles[4] == 0 and middles[1] == middles[5] > 2 * middles[2] > 0
+    lines = overlay(grey, labels, alpha=0, thickness=1, measures=Measures())
+    changed = (lines != overlay(grey, labels, alpha=0, thickness=1)).any(axis=2)
+    assert sorted(np.flatnonzero(changed.sum(axis=1) > 15).tolist()) == [35, 40, 55, 60]
+    drawn = overlay(grey, labels, alpha=0.1, thickness=1, measures=Measures(has_zones=False, ratio=widths))
+    differs = (drawn != plain).any(axis=2)
+    assert differs[60, 10:85].all() and differs[50, 35:65].all() and not differs[70:].any()

@@ -59,6 +59,12 @@ class Frame:
         """The whole image of `shape` (H, W), resized to `size` (h, w)."""
         return cls(shape, (0, 0, *shape), size)
 
+    @property
+    def pixel_aspect(self) -> float:
+        """Height over width of a pixel of `size`, measured in pixels of the original."""
+        top, left, bottom, right = self.box
+        return (bottom - top) / self.size[0] / ((right - left) / self.size[1])
+
     def image(self, pixels: Gray) -> Gray:
         """(H, W) grey pixels -> (h, w) of the same type."""
         top, left, bottom, right = self.box

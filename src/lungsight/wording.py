@@ -327,6 +327,13 @@ class RatioNote(StrEnum):
     VIEW_UNKNOWN = "view_unknown"
 
 
+class RatioDoubt(StrEnum):
+    """What the lungs' shape says against a cardiothoracic ratio."""
+
+    SHALLOW_BREATH = "shallow_breath"
+    TURNED = "turned"
+
+
 class SpacingKind(StrEnum):
     """What the size of a pixel is of."""
 
@@ -597,6 +604,12 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
     RatioNote: {
         RatioNote.MAGNIFIED: "taken from the front (AP): the heart is magnified and the ratio is too large",
         RatioNote.VIEW_UNKNOWN: "the view is not known: on a film taken from the front (AP) the ratio is too large",
+    },
+    RatioDoubt: {
+        RatioDoubt.SHALLOW_BREATH: "the lungs are short for the chest's width: a shallow breath, a lying patient or a "
+        "hidden base makes the ratio too large",
+        RatioDoubt.TURNED: "one lung is much wider than the other: a turned patient or a shrunken lung "
+        "shifts the ratio",
     },
 }
 

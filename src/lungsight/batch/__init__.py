@@ -20,6 +20,7 @@ from lungsight.batch.sources import Place
 from lungsight.errors import ConfigError
 from lungsight.inference import Failure, Lungsight, Result, ResultRecord, load_model
 from lungsight.inference.reader import Duplicate
+from lungsight.inference.worth import worth
 from lungsight.progress import ProgressCallback, silent
 from lungsight.records import Record
 from lungsight.wording import Decision, Status
@@ -30,6 +31,7 @@ from lungsight.xray import Limits
 __all__ = ["Summary", "Told", "predict"]
 
 LISTED = 100
+FIRST = 20
 """So many inputs that failed, and that were passed over, are named in a summary; all of them are in the table."""
 
 
@@ -63,6 +65,10 @@ class Summary(Record, frozen=True, kw_only=True):
     """The first that failed."""
     skipped: tuple[Told, ...] = ()
     """The first that were passed over."""
+    first: tuple[ResultRecord, ...] = ()
+    """The first results of this run."""
+    worth: tuple[str, ...] = ()
+    """What severity and score are worth, from the networks' cards."""
 
     @property
     def exit_code(self) -> int:
@@ -183,6 +189,7 @@ class _Run:
         self.done_before = self.duplicates = self.not_scored = self.flagged = self.total = 0
         self.failures: list[Told] = []
         self.skipped: list[Told] = []
+        self.first: list[ResultRecord] = []
         self.waiting: dict[str, list[str]] = {}
         """Names by the digest of their bytes, until the row of the first with these bytes is there."""
 
@@ -265,6 +272,8 @@ class _Run:
             self.failures.append(Told(row.input, row.error, row.message))
         if row.status is Status.PASSED_OVER and len(self.skipped) < LISTED:
             self.skipped.append(Told(row.input, row.error, row.message))
+        if row.status in (Status.OK, Status.REFUSED) and len(self.first) < FIRST:
+            self.first.append(row)
         self.not_scored += row.status is Status.OK and row.decision is Decision.NOT_SCORED
         self.flagged += bool(row.flags)
         if self.on_row:
@@ -290,4 +299,6 @@ class _Run:
             seconds=round(seconds, 3),
             failures=tuple(self.failures),
             skipped=tuple(self.skipped),
+            first=tuple(self.first),
+            worth=worth(self.engine.bundle),
         )

@@ -32,13 +32,15 @@ FORMATS = {
     "darwin": ("darwin", ".json"),
     "labelme": ("labelme", ".json"),
     "transparent": ("transparent", ".png"),
+    "zones": ("zones", ".png"),
     "seg": ("seg", ".dcm"),
+    "seg-zones": ("seg-zones", ".dcm"),
     "sc": ("sc", ".dcm"),
     "sr": ("sr", ".dcm"),
 }
 """Further forms of the masks: folder and ending of their files. `coco` is gathered in `coco.json` too."""
 
-DICOM_FORMATS = ("seg", "sc", "sr")
+DICOM_FORMATS = ("seg", "seg-zones", "sc", "sr")
 """Of X-rays that are DICOM files themselves."""
 
 TABLES = ("csv", "parquet")
@@ -163,6 +165,8 @@ def _encode(name: str, result: Result) -> bytes | None:
     """The file of one format; None where the X-ray has none in it."""
     if name == "nifti":
         return shapes.nifti(result.labels, result.xray.spacing)
+    if name == "zones":
+        return encode_mask(result.zones)
     if name == "transparent":
         return encode_picture(transparent(result.labels), ".png")
     makers: dict[str, Callable[[Any, str], dict[str, Any]]] = {

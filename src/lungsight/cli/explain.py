@@ -65,7 +65,8 @@ def explain(
             continue
         inside = found["share_inside_lungs"]
         print(
-            f"{path}: {found['decision']}, {found['probability']:.2f}; "
+            f"{path}: severity {'cannot tell' if found['severity'] is None else found['severity']}; "
+            f"{found['decision']}, {found['probability']:.2f}; "
             + (
                 "nothing moved the score"
                 if inside is None
@@ -88,6 +89,7 @@ def _explain(
 ) -> dict[str, Any]:
     from lungsight import explain as explaining
     from lungsight.files import write_json
+    from lungsight.inference.zones import ZONES
     from lungsight.writers.images import write_picture
 
     result = engine(path)
@@ -102,8 +104,16 @@ def _explain(
     picture = stem.with_name(f"{stem.name}.heat.jpg")
     write_picture(picture, explaining.heat_picture(result.xray.pixels, found))
     height, width = found.values.shape
+    row = result.record
     answer = {
         "input": result.name,
+        "severity": row.severity,
+        "severity_interval": [row.severity_low, row.severity_high] if row.severity is not None else None,
+        "severity_zones": dict(zip(ZONES, row.severity_zones, strict=False)),
+        "cardiothoracic_ratio": row.cardiothoracic_ratio,
+        "ratio_note": row.ratio_note,
+        "heart_line": row.heart_line,
+        "chest_line": row.chest_line,
         "decision": result.decision,
         "probability": result.probability,
         "interval": result.interval,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTICE = "Research use only, not for diagnosis."
 LISTED = 20
 """Failures that are named on the terminal; of more than these the number is told."""
-FORMATS = "nifti, coco, rle, darwin, labelme, transparent, seg, sc, sr"
+FORMATS = "nifti, coco, rle, darwin, labelme, transparent, zones, seg, seg-zones, sc, sr"
 
 
 def predict(
@@ -98,7 +98,7 @@ def predict(
         bool, typer.Option("--json", help="Print the summary as JSON on standard output.")
     ] = False,
 ) -> None:
-    """Lung masks and a COVID-19 score for X-rays. Research use only, not for diagnosis.
+    """Lung masks, severity, cardiothoracic ratio and a COVID-19 score for X-rays. Research use only, not for diagnosis.
 
     Writes masks/, overlays/, results.csv, results.json and contact.html into --out.
     Exit code 0: nothing failed (what was refused or passed over is listed); 1: some inputs failed;
@@ -211,6 +211,16 @@ def _tell(summary: Summary, as_json: bool) -> None:
 
         print(to_json(summary).decode())
         return
+    from lungsight.inference.worth import line_of
+
+    for row in summary.first[:LISTED]:
+        print(f"{row.input}: {line_of(row)}")
+    if summary.predicted + summary.refused > LISTED:
+        print(
+            f"... and {summary.predicted + summary.refused - LISTED} more, in {Path(summary.out) / 'results.csv'}"
+        )
+    for sentence in summary.worth if summary.predicted else ():
+        console.tell(sentence)
     done = summary.predicted + summary.refused
     rate = done / summary.seconds if summary.seconds else 0.0
     parts = [f"{summary.predicted} predicted in {summary.seconds:.1f} s ({rate:.1f}/s)"]

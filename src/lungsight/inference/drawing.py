@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.inference.heart import Width
 from lungsight.inference.lung_masks import LEFT, RIGHT
+from lungsight.inference.zones import ZONES, zone_lines, zones
 from lungsight.preprocess import Gray, resample, to_uint8
 
 COLOURS = {LEFT: (230, 159, 0), RIGHT: (86, 180, 233)}
@@ -16,6 +19,31 @@ COLOURS = {LEFT: (230, 159, 0), RIGHT: (86, 180, 233)}
 
 Labels = NDArray[np.bool_] | NDArray[np.uint8]
 """(H, W): a mask, or a label map of 0, `RIGHT` (1) and `LEFT` (2)."""
+
+
+SEVERITY_COLOUR = (213, 54, 96)
+"""RGB of a zone's shade, the stronger the higher its score, which stands in the zone as a number too."""
+SEVERITY_ALPHA = 0.45
+"""Strength of the shade of a zone with the highest score."""
+LINES = (255, 255, 255)
+WIDTHS = {"heart": (255, 216, 77), "chest": (120, 220, 200)}
+"""RGB of the two widths of the cardiothoracic ratio."""
+_HIGHEST = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What is drawn over the lungs beside their outline.
+
+    Attributes:
+        has_zones: whether the lines between the zones are drawn.
+        severity: score of each of the six zones, 0 to 3; empty where it cannot tell.
+        ratio: the cardiothoracic ratio, the heart's and the chest's width, and the (h, w) that they were measured at.
+    """
+
+    has_zones: bool = True
+    severity: tuple[float, ...] = ()
+    ratio: tuple[float, Width, Width, tuple[int, int]] | None = None
 
 
 def mask_values(mask: Labels) -> NDArray[np.uint8]:
@@ -57,7 +85,12 @@ def _regions(mask: Labels) -> dict[int, NDArray[np.bool_]]:
 
 
 def overlay(
-    pixels: Gray, mask: Labels, *, alpha: float = 0.15, thickness: int | None = None
+    pixels: Gray,
+    mask: Labels,
+    *,
+    alpha: float = 0.15,
+    thickness: int | None = None,
+    measures: Measures | None = None,
 ) -> NDArray[np.uint8]:
     """X-ray in grey with the lungs tinted and outlined.
 
@@ -66,6 +99,8 @@ def overlay(
         mask: (H, W); a mask gets one colour, a label map one for each side.
         alpha: strength of the tint inside the outline, 0 (the outline alone) to 1.
         thickness: of the outline in pixels; a 300th of the longer side where None.
+        measures: of a label map: its zones are drawn, shaded by their severity where that is known, and the widths of
+            heart and chest.
 
     Returns:
         (H, W, 3) `uint8` RGB.
@@ -74,18 +109,92 @@ def overlay(
         raise ValueError(f"mask {mask.shape} and pixels {pixels.shape} differ in size")
     canvas = cv2.cvtColor(to_uint8(pixels), cv2.COLOR_GRAY2RGB)
     width = max(1, round(max(pixels.shape) / 300)) if thickness is None else thickness
+    shaded = measures is not None and bool(measures.severity) and mask.dtype != np.bool_
+    zone_map = zones(np.asarray(mask, np.uint8)) if shaded else None
+    if zone_map is not None and measures is not None and alpha > 0:
+        for number, score in enumerate(measures.severity, start=1):
+            inside = (zone_map == number).view(np.uint8)
+            _tint(canvas, inside, SEVERITY_COLOUR, SEVERITY_ALPHA * min(max(score / _HIGHEST, 0.0), 1.0))
     for side, region in _regions(mask).items():
         if not region.any():
             continue
         colour = COLOURS[side]
         inside = region.view(np.uint8)
-        if alpha > 0:
-            # The tint of each of the 256 grey values, looked up.
-            tints = np.arange(256)[:, None] * (1 - alpha) + np.asarray(colour) * alpha
-            canvas = cv2.copyTo(cv2.LUT(canvas, tints.astype(np.uint8)[:, None]), inside, canvas)
+        if not shaded:
+            _tint(canvas, inside, colour, alpha)
         outlines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, outlines, -1, colour, width)
+    if measures is not None and mask.dtype != np.bool_:
+        if measures.has_zones:
+            _draw_zones(canvas, np.asarray(mask, np.uint8), zone_map, measures.severity, max(1, width // 2))
+        _draw_widths(canvas, measures, width)
     return np.asarray(canvas, np.uint8)
+
+
+def _tint(
+    canvas: NDArray[np.uint8], inside: NDArray[np.uint8], colour: tuple[int, int, int], alpha: float
+) -> None:
+    """Mix a colour into the pixels of (H, W, 3) where `inside` is 1, in place."""
+    if alpha <= 0:
+        return
+    # The tint of each of the 256 values of each channel, looked up.
+    tints = np.arange(256)[:, None] * (1 - alpha) + np.asarray(colour) * alpha
+    left, top, width, height = cv2.boundingRect(inside)
+    part = canvas[top : top + height, left : left + width]
+    tinted = cv2.LUT(part, tints.astype(np.uint8)[:, None])
+    part[:] = cv2.copyTo(tinted, inside[top : top + height, left : left + width], part.copy())
+
+
+def _draw_zones(
+    canvas: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    zone_map: NDArray[np.uint8] | None,
+    severity: tuple[float, ...],
+    width: int,
+) -> None:
+    """The lines between the zones and, where it is known, the score of each."""
+    for side in (RIGHT, LEFT):
+        lines = zone_lines(labels == side)
+        for row in lines[1:3] if lines else ():
+            columns = np.flatnonzero(labels[round(row)] == side)
+            if len(columns):
+                ends = (int(columns[0]), round(row)), (int(columns[-1]), round(row))
+                cv2.line(canvas, *ends, LINES, width, cv2.LINE_AA)
+    if zone_map is None:
+        return
+    for number, score in enumerate(severity, start=1):
+        moments = cv2.moments((zone_map == number).view(np.uint8), binaryImage=True)
+        if moments["m00"]:
+            at = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
+            _write(canvas, f"{ZONES[number - 1]} {score:.1f}", at, LINES)
+
+
+def _draw_widths(canvas: NDArray[np.uint8], measures: Measures, width: int) -> None:
+    """The widest heart and the widest chest, with the ratio of both."""
+    if measures.ratio is None:
+        return
+    ratio, heart, chest, (height, across) = measures.ratio
+    down, right = canvas.shape[0] / height, canvas.shape[1] / across
+    for colour, line in ((WIDTHS["chest"], chest), (WIDTHS["heart"], heart)):
+        row = round((line.row + 0.5) * down)
+        start, stop = round(line.start * right), round(line.stop * right)
+        cv2.line(canvas, (start, row), (stop, row), colour, width, cv2.LINE_AA)
+        for end in (start, stop):
+            cv2.line(canvas, (end, row - 4 * width), (end, row + 4 * width), colour, width, cv2.LINE_AA)
+    middle = (heart.start + heart.stop) / 2 * right
+    above = (heart.row + 0.5) * down - 0.035 * canvas.shape[0]
+    _write(canvas, f"CTR {ratio:.2f}", (middle, above), WIDTHS["heart"])
+
+
+def _write(
+    canvas: NDArray[np.uint8], words: str, middle: tuple[float, float], colour: tuple[int, int, int]
+) -> None:
+    scale = max(0.35, max(canvas.shape[:2]) / 1100)
+    thick = max(1, round(scale * 1.6))
+    (width, height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
+    at = round(middle[0] - width / 2), round(middle[1] + height / 2)
+    for shade, line in (((0, 0, 0), thick + 2), (colour, thick)):
+        cv2.putText(canvas, words, at, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, line, cv2.LINE_AA)
 
 
 def thumbnail(picture: NDArray[np.uint8], side: int = 160, *, quality: int = 75) -> bytes:

@@ -321,7 +321,9 @@ class Lungsight:
                     sha256=item.sha256,
                     severity=severity,
                     unlikeness=far,
-                    ratio=ratio_of(heart_map, one.small, frontal=gated.frontal),
+                    ratio=ratio_of(
+                        heart_map, one.small, frontal=gated.frontal, flags=flagged, aspect=frame.pixel_aspect
+                    ),
                 )
             )
         return results

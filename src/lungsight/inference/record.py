@@ -13,6 +13,7 @@ from lungsight.wording import (
     GateAnswer,
     LungConvention,
     LungLabels,
+    RatioDoubt,
     RatioNote,
     Reason,
     Status,
@@ -89,6 +90,14 @@ class ResultRecord(Record, frozen=True, kw_only=True):
     """Widest heart over widest chest inside the ribs."""
     ratio_note: RatioNote | None = None
     """What must be known of the ratio: on a film taken from the front (AP) the heart is magnified."""
+    ratio_doubts: tuple[RatioDoubt, ...] = ()
+    """What the lungs' shape says against the ratio."""
+    heart_line: tuple[float, ...] = ()
+    """Row, first and last column of the heart's width, as fractions of the image's height and width."""
+    chest_line: tuple[float, ...] = ()
+    """The same of the chest's width."""
+    zone_px: tuple[int, ...] = ()
+    """Pixels of zones A to F in the mask that was asked for; empty where the lungs cannot be cut into zones."""
     convention: LungConvention | None = None
     """What counts as lung in the mask."""
     lung_labels: LungLabels | None = None

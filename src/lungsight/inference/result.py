@@ -19,12 +19,12 @@ from lungsight.errors import LungsightError, PassedOverError, RefusedError
 from lungsight.files import write_bytes
 from lungsight.inference import drawing
 from lungsight.inference.classifier import Diagnosis
-from lungsight.inference.heart import Cardiothoracic
+from lungsight.inference.heart import Cardiothoracic, Width
 from lungsight.inference.lung_masks import LEFT, RIGHT
 from lungsight.inference.record import TABLE_VERSION, NetworkId, ResultRecord
-from lungsight.inference.severity import Severity
+from lungsight.inference.severity import Severity, can_grade
 from lungsight.inference.view_gate import Gate
-from lungsight.inference.zones import zones
+from lungsight.inference.zones import zone_areas, zones
 from lungsight.preprocess import Frame, resize_image
 from lungsight.records import plain, to_json
 from lungsight.wording import (
@@ -145,8 +145,27 @@ class Result:
 
     @cached_property
     def zones(self) -> NDArray[np.uint8]:
-        """(H, W) the six lung zones, 1 to 6 for A to F; see `lungsight.inference.zones`."""
-        return zones(self.labels)
+        """(H, W) the six lung zones, 1 to 6 for A to F; see `lungsight.inference.zones`. All 0 without `has_zones`."""
+        return zones(self.labels) if self.has_zones else np.zeros(self.labels.shape, np.uint8)
+
+    @property
+    def has_zones(self) -> bool:
+        """Whether the lungs are such that their zones mean something: frontal, both of them whole."""
+        return self.gate.frontal and can_grade(self.flags)
+
+    @property
+    def measures(self) -> drawing.Measures | None:
+        """What is drawn over the lungs beside their outline; None where there is nothing."""
+        if not self.has_zones and self.ratio is None:
+            return None
+        height, width = self.score_map.shape
+        return drawing.Measures(
+            has_zones=self.has_zones,
+            severity=self.severity.zones if self.severity else (),
+            ratio=(self.ratio.ratio, self.ratio.heart, self.ratio.chest, (height, width))
+            if self.ratio
+            else None,
+        )
 
     @property
     def record(self) -> ResultRecord:
@@ -178,6 +197,10 @@ class Result:
             severity_zones=tuple(round(one, 2) for one in self.severity.zones) if self.severity else (),
             cardiothoracic_ratio=_rounded(self.cardiothoracic_ratio, 3),
             ratio_note=note_of(self.xray.view) if self.ratio else None,
+            ratio_doubts=self.ratio.doubts if self.ratio else (),
+            heart_line=_line(self.ratio.heart, self.score_map.shape) if self.ratio else (),
+            chest_line=_line(self.ratio.chest, self.score_map.shape) if self.ratio else (),
+            zone_px=zone_areas(self.zones) if self.has_zones else (),
             convention=self.convention,
             lung_labels=LungLabels.RIGHT1_LEFT2,
             width=width,
@@ -200,7 +223,7 @@ class Result:
     def overlay(
         self, *, side: int | None = None, alpha: float = 0.15, thickness: int | None = None
     ) -> NDArray[np.uint8]:
-        """X-ray in grey with the lungs tinted and outlined.
+        """X-ray in grey with the lungs outlined, their zones shaded by severity, and the widths of heart and chest.
 
         Args:
             side: longer side of the picture at most; the size of the file where None.
@@ -213,7 +236,7 @@ class Result:
         step = -(-max(self.xray.shape) // side) if side else 1
         small = self.labels[::step, ::step]
         pixels = resize_image(self.xray.pixels, (small.shape[0], small.shape[1]))
-        return drawing.overlay(pixels, small, alpha=alpha, thickness=thickness)
+        return drawing.overlay(pixels, small, alpha=alpha, thickness=thickness, measures=self.measures)
 
     def save(self, folder: str | Path, *, labels: bool = False) -> list[Path]:
         """Write NAME.mask.png, NAME.overlay.jpg and NAME.json into a folder; files of that name are replaced.
@@ -245,7 +268,21 @@ class Result:
         return f"Result({self.name}, {width} x {height}: {self._said()}; right lung {right} px, left {left} px{flags})"
 
     def _said(self) -> str:
-        """The answer in a few words."""
+        """The answer in a few words: severity, cardiothoracic ratio, score."""
+        parts = []
+        if self.severity:
+            found = self.severity
+            between = (
+                f" ({found.low:.1f} to {found.high:.1f})"
+                if found.low is not None and found.high is not None
+                else ""
+            )
+            parts.append(f"severity {found.total:.1f}{between} of 18")
+        if self.ratio:
+            parts.append(f"cardiothoracic ratio {self.ratio.ratio:.2f}")
+        return "; ".join([*parts, self._score_said()])
+
+    def _score_said(self) -> str:
         if self.probability is None:
             return f"{say(self.decision)} ({say_all(self.reasons)})"
         low, high = self.interval or (None, None)
@@ -319,6 +356,12 @@ def note_of(view: str) -> RatioNote | None:
     if not view:
         return RatioNote.VIEW_UNKNOWN
     return RatioNote.MAGNIFIED if view.upper().startswith("AP") else None
+
+
+def _line(width: Width, shape: tuple[int, ...]) -> tuple[float, ...]:
+    """Row, first and last column as fractions of (height, width)."""
+    row, start, stop = (width.row + 0.5) / shape[0], width.start / shape[1], width.stop / shape[1]
+    return round(row, 4), round(start, 4), round(stop, 4)
 
 
 def _rounded(value: float | None, digits: int = 2) -> float | None:

@@ -47,6 +47,7 @@ right.</p>
 <form id="controls" onsubmit="return false">
 <label>Order <select id="order">
 <option value="flagged">Flagged first</option>
+<option value="severe">Most severe first</option>
 <option value="high">Highest probability first</option>
 <option value="low">Lowest probability first</option>
 <option value="name">By name</option>
@@ -86,6 +87,7 @@ const byName = (a, b) => a.name.localeCompare(b.name, undefined, {numeric: true}
 const known = (a, b) => (a.p === null) - (b.p === null);
 const orders = {
   flagged: (a, b) => b.concern - a.concern || byName(a, b),
+  severe: (a, b) => (a.severity === null) - (b.severity === null) || b.severity - a.severity || byName(a, b),
   high: (a, b) => known(a, b) || b.p - a.p || byName(a, b),
   low: (a, b) => known(a, b) || a.p - b.p || byName(a, b),
   name: byName,
@@ -117,10 +119,18 @@ function card(entry) {
   item.title = entry.name;
   line(item, entry.error, "warn");
   if (entry.status === "refused") line(item, "refused: " + say("reason", entry.reasons), "warn");
+  if (entry.status === "ok") {
+    const {severity, severity_low: least, severity_high: most, ratio} = entry;
+    const between = least === null ? "" : ` (${least.toFixed(1)} to ${most.toFixed(1)})`;
+    line(item, "severity " + (severity === null ? "cannot tell" : `${severity.toFixed(1)} of 18${between}`));
+    const magnified = entry.note === "magnified" ? " (AP: too large)" : "";
+    line(item, "cardiothoracic ratio " + (ratio === null ? "cannot tell" : ratio.toFixed(2) + magnified));
+    line(item, say("ratiodoubt", entry.doubts), "soft");
+  }
   if (entry.p !== null) {
     const range = entry.low !== null && entry.high !== null
       ? ` (${entry.low.toFixed(2)} to ${entry.high.toFixed(2)})` : "";
-    line(item, `${say("decision", [entry.decision])}, ${entry.p.toFixed(2)}${range}`);
+    line(item, `score: ${say("decision", [entry.decision])}, ${entry.p.toFixed(2)}${range}`);
   } else if (entry.status === "ok") {
     line(item, say("decision", [entry.decision]) + ": " + say("reason", entry.reasons), "soft");
   }

@@ -16,7 +16,7 @@ from lungsight.writers.dicom_source import Identity
 from lungsight.writers.dicom_sr import encode_dicom_sr
 from lungsight.writers.images import overlay
 
-KINDS = ("seg", "sc", "sr")
+KINDS = ("seg", "seg-zones", "sc", "sr")
 PICTURE_SIDE = 2048
 """A larger X-ray gets a smaller overlay: it is there to be looked at."""
 
@@ -53,6 +53,15 @@ def encode_results(
         if kind == "seg":
             data = encode_dicom_seg(
                 source, result.labels, algorithm=algorithm, identity=identity, spacing=spacing
+            )
+        elif kind == "seg-zones":
+            data = encode_dicom_seg(
+                source,
+                result.zones,
+                algorithm=algorithm,
+                identity=identity,
+                spacing=spacing,
+                zones=True,
             )
         elif kind == "sc":
             step = -(-max(result.xray.shape) // PICTURE_SIDE)

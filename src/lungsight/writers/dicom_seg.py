@@ -18,6 +18,10 @@ SIDES = {RIGHT: ("Right lung", "24028007", "Right"), LEFT: ("Left lung", "777100
 """Label, SNOMED CT code and meaning of the side."""
 
 
+ZONE_WORDS = ("upper", "middle", "lower")
+"""Of the three zones of a lung, from apex to base."""
+
+
 def write_dicom_seg(
     path: str | Path,
     source: str | Path | bytes,
@@ -38,6 +42,8 @@ def encode_dicom_seg(
     anonymous: bool = False,
     identity: Identity | None = None,
     spacing: tuple[float, float] | None = None,
+    zones: bool = False,
+    corrected: bool = False,
 ) -> bytes:
     """A label map as a DICOM SEG that refers to the X-ray it was made from.
 
@@ -52,6 +58,8 @@ def encode_dicom_seg(
         anonymous: carry over nothing but the UIDs by which a SEG finds its image and study.
         identity: how the run names patient and objects, in place of `anonymous`.
         spacing: size of a pixel (row, column) in mm, where it is known.
+        zones: the labels are the six zones of `lungsight.inference.zones` (1 to 6), and there is a segment for each.
+        corrected: a person changed the network's mask, so that the segments are semi-automatic.
 
     Returns:
         The bytes of the SEG file. The same source and labels give the same SOPInstanceUID.
@@ -66,15 +74,16 @@ def encode_dicom_seg(
     where = "the X-ray" if isinstance(source, bytes) else str(source)
     if (header.get("Rows"), header.get("Columns")) != labels.shape:
         raise InputError("the mask has another size than the DICOM image", code="other_size", where=where)
-    digest = _digest(labels, algorithm)
+    digest = _digest(labels, algorithm, zones, corrected)
     sop = str(header.SOPInstanceUID)
+    what = "Lung zones" if zones else "Lungs corrected by hand" if corrected else "Lungs"
     try:
         segmentation = highdicom.seg.Segmentation(
             source_images=[header],
             pixel_array=np.ascontiguousarray(labels, np.uint8),
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=_segments(highdicom, algorithm),
-            series_instance_uid=identity.result_uid(str(header.SeriesInstanceUID), "SEG series"),
+            segment_descriptions=_segments(highdicom, algorithm, zones=zones, corrected=corrected),
+            series_instance_uid=identity.result_uid(str(header.SeriesInstanceUID), _series(zones, corrected)),
             series_number=900,
             sop_instance_uid=identity.result_uid(sop, "SEG", digest),
             instance_number=1,
@@ -82,9 +91,9 @@ def encode_dicom_seg(
             manufacturer_model_name="Lungsight",
             software_versions=__version__,
             device_serial_number="0",
-            content_label="LUNGS",
-            content_description="Lungs, research use only",
-            series_description="Lungs (Lungsight, research use only)",
+            content_label="LUNG_ZONES" if zones else "LUNGS",
+            content_description=f"{what}, research use only",
+            series_description=f"{what} (Lungsight, research use only)",
             omit_empty_frames=False,
         )
     except (AttributeError, KeyError, ValueError, TypeError) as error:
@@ -97,20 +106,32 @@ def encode_dicom_seg(
     return encode(segmentation)
 
 
-def _segments(highdicom: Any, algorithm: str) -> list[Any]:
+def _series(zones: bool, corrected: bool) -> str:
+    """What a series is known by: masks, zones and corrected masks of one X-ray lie in series of their own."""
+    return "SEG series" + (" zones" if zones else "") + (" corrected" if corrected else "")
+
+
+def _segments(highdicom: Any, algorithm: str, *, zones: bool, corrected: bool) -> list[Any]:
     from pydicom.sr.codedict import codes
 
     identification = highdicom.AlgorithmIdentificationSequence(
         name=algorithm, family=codes.DCM.ArtificialIntelligence, version=__version__
     )
+    kinds = highdicom.seg.SegmentAlgorithmTypeValues
+    # The zones of the Brixia score have no code of their own that we know: the label says which, the code says lung.
+    named = [
+        (f"{label}, {word} zone" if zones else label, code, meaning)
+        for label, code, meaning in (SIDES[side] for side in (RIGHT, LEFT))
+        for word in (ZONE_WORDS if zones else ("",))
+    ]
     segments = []
-    for number, (label, code, meaning) in sorted(SIDES.items()):
+    for number, (label, code, meaning) in enumerate(named, start=1):
         segment = highdicom.seg.SegmentDescription(
             segment_number=number,
             segment_label=label,
             segmented_property_category=codes.SCT.AnatomicalStructure,
             segmented_property_type=codes.SCT.Lung,
-            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_type=kinds.SEMIAUTOMATIC if corrected else kinds.AUTOMATIC,
             algorithm_identification=identification,
         )
         side = highdicom.sr.CodedConcept(code, "SCT", meaning)
@@ -130,9 +151,10 @@ def _measure(segmentation: Any, spacing: tuple[float, float]) -> None:
     segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = Sequence([item])
 
 
-def _digest(labels: NDArray[np.uint8], algorithm: str) -> str:
+def _digest(labels: NDArray[np.uint8], algorithm: str, zones: bool, corrected: bool) -> str:
     import hashlib
 
-    digest = hashlib.sha256(f"{algorithm} {__version__} {labels.shape}".encode())
+    kind = (" zones" if zones else "") + (" corrected" if corrected else "")
+    digest = hashlib.sha256(f"{algorithm} {__version__} {labels.shape}{kind}".encode())
     digest.update(np.ascontiguousarray(labels).tobytes())
     return digest.hexdigest()
