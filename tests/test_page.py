@@ -167,13 +167,13 @@ def test_upload_shows_lungs_score_and_doubts(page: Any, model: Lungsight) -> Non
     assert areas(page) == pytest.approx(result.areas, rel=0.01)
     words = page.locator("#told").inner_text()
     expected = {
-        "covid": "More like the COVID-19",
+        "covid": "more like the COVID-19",
         "not_covid": "without COVID-19",
-        "uncertain": "Cannot tell",
+        "uncertain": "cannot tell",
     }
     assert expected[result.decision] in page.locator("#verdict").inner_text()
     assert f"{result.probability:.2f}" in words and "95 %" in words
-    assert "cannot tell" in page.locator(".scale").inner_text()
+    assert "cannot tell" in page.locator(".score .scale").inner_text()
     zone = page.locator(".zone").evaluate("e => [parseFloat(e.style.left), parseFloat(e.style.width)]")
     assert zone == pytest.approx([45, 10])
     for flag in result.flags:
@@ -357,7 +357,9 @@ def test_errors_are_told(page: Any) -> None:
     page.wait_for_function("() => document.querySelectorAll('#list li').length === 3")
     page.locator("#list .film").nth(2).click()
     opened(page)
-    expect(page.locator("#verdict")).to_have_text("Not scored")
+    expect(page.locator("#verdict")).to_contain_text("not scored")
+    expect(page.locator("#severity")).to_have_text("Severity: cannot tell")
+    expect(page.locator("#zones")).to_be_disabled()
     expect(page.locator("#areas")).to_have_count(0)
     expect(page.locator("#mark-right")).to_have_count(0)
     expect(page.locator("#get-mask")).to_be_disabled()
@@ -715,7 +717,6 @@ def test_the_brush_corrects_the_mask(page: Any, model: Lungsight) -> None:
     assert removed[0] < before[0] and removed[1] == before[1]
     expect(page.locator("#corrected")).to_have_text("Mask corrected by hand")
     expect(page.locator("#threshold")).to_be_disabled()
-    expect(page.locator("#get-seg")).to_be_disabled()
     page.check("#tools input[value=add]", force=True)
     drag(page, (0.58, 0.08), (0.6, 0.08))
     added = areas(page)
@@ -727,6 +728,11 @@ def test_the_brush_corrects_the_mask(page: Any, model: Lungsight) -> None:
     assert values.sum() == pytest.approx(sum(added), rel=0.01)
     automatic = model(draw_chest()).mask
     assert (automatic & ~values).any() and (values & ~automatic).any()
+    name, seg = download(page, "#get-seg")
+    written = pydicom.dcmread(io.BytesIO(seg))
+    assert name == "chest-seg-corrected.dcm" and np.array_equal(written.pixel_array.any(axis=0), values)
+    assert {one.SegmentAlgorithmType for one in written.SegmentSequence} == {"SEMIAUTOMATIC"}
+    assert not any(value.encode() in seg for value in PATIENT.values())
     _, figures = download(page, "#get-json")
     row = json.loads(figures)["predictions"][0]
     assert row["mask_corrected"] is True
@@ -772,6 +778,38 @@ def test_the_outline_is_as_wide_at_any_zoom(page: Any) -> None:
     assert abs(width() - near_) <= 1
 
 
+def test_severity_zones_and_heart_come_first(browser: Any) -> None:
+    """With the networks that ship: what the page says and draws is what the model answers."""
+    model = load_model(threads=1)
+    with running(create_app(model)) as client:
+        sample = client.get("/v1/sample").content
+        told = model(sample).record
+        assert told.severity is not None and told.cardiothoracic_ratio is not None
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        page.goto(str(client.base_url))
+        upload(page, ("chest.png", sample))
+        opened(page)
+        assert page.locator("#severity").inner_text() == f"Severity {told.severity:.1f} of 18"
+        assert f"{told.cardiothoracic_ratio:.2f}" in page.locator("#ratio").inner_text()
+        assert "view is not known" in page.locator("#ratio").inner_text()
+        assert "radiologist" in page.locator("#summary").inner_text()
+        boxes = [
+            page.locator(one).bounding_box()["y"] for one in ("#severity", "#ratio", "#verdict", "#worth")
+        ]
+        assert boxes == sorted(boxes)
+        cells = page.locator("#zones-table td:nth-child(2)").all_inner_texts()
+        assert cells == [f"{score:.1f}" for score in told.severity_zones]
+        # Reddish where a zone is shaded, yellow along the heart's width; gone with their switches.
+        reddish = (shown := seen(page))[..., 0] > shown[..., 1] + 12
+        yellow = near(shown, (255, 216, 77)).sum()
+        page.uncheck("#widths")
+        assert near(seen(page), (255, 216, 77)).sum() < yellow / 10
+        page.uncheck("#zones")
+        plain = seen(page)
+        assert reddish.sum() > 3 * (plain[..., 0] > plain[..., 1] + 12).sum()
+        page.close()
+
+
 # Words
 
 
@@ -786,7 +824,7 @@ def test_what_the_score_is_worth(browser: Any, tmp_path: Path) -> None:
         page.goto(str(client.base_url))
         upload(page, ("a.png", png()))
         opened(page)
-        assert "AUROC 0.62 (0.52 to 0.73)" in page.locator("#worth").inner_text()
+        assert "AUROC of 0.62 (0.52 to 0.73)" in page.locator("#worth").inner_text()
         page.close()
 
 
@@ -826,7 +864,18 @@ def test_the_print_is_a_report(page: Any) -> None:
     page.emulate_media(media="print")
     for hidden in ("#files", "#controls", ".tools", ".downloads"):
         assert page.locator(hidden).is_hidden(), hidden
-    for shown in ("#notice", "#canvas", "#verdict", "#worth", "#warnings", "#areas", ".print-only"):
+    for shown in (
+        "#notice",
+        "#canvas",
+        "#severity",
+        "#ratio",
+        "#zones-table",
+        "#verdict",
+        "#worth",
+        "#warnings",
+        "#areas",
+        ".print-only",
+    ):
         assert page.locator(shown).is_visible(), shown
     assert page.locator("#canvas").bounding_box()["height"] > 200
 

@@ -17,6 +17,7 @@ from lungsight import explain
 from lungsight.card import Calibration
 from lungsight.inference import Lungsight, Result
 from lungsight.inference import lung_masks as lungs
+from lungsight.inference import worth as worth_of
 from lungsight.inference.classifier import decide
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 from lungsight.inference.result import ResultRecord
@@ -133,7 +134,7 @@ def payload(
         case MediaType.mask:
             return Payload(_png(_mask_values(labels, options.labels)), warnings)
         case MediaType.overlay:
-            return Payload(encode_picture(overlay(result.xray.pixels, labels), ".jpg", quality=90), warnings)
+            return Payload(_overlay(result, labels), warnings)
         case MediaType.dicom:
             if result.xray.format != "DICOM":
                 raise Problem(406, "no_dicom", "A DICOM SEG refers to a DICOM image; the upload is none.")
@@ -144,6 +145,10 @@ def payload(
             )
     row = _prediction(model, result, labels, found, index, options, threshold)
     return Payload(to_json(row, indent=0), warnings)
+
+
+def _overlay(result: Result, labels: NDArray[np.uint8]) -> bytes:
+    return encode_picture(overlay(result.xray.pixels, labels, measures=result.measures), ".jpg", quality=90)
 
 
 def failure(index: int, problem: Problem) -> Payload:
@@ -308,8 +313,15 @@ def worth(model: Lungsight) -> records.Worth | None:
                 float(given["value"]),
                 float(low) if known else None,  # type: ignore[arg-type]
                 float(high) if known else None,  # type: ignore[arg-type]
+                worth_of.score_worth(model.bundle.diagnosis.card) if model.bundle.diagnosis else "",
             )
     return None
+
+
+def severity_worth(model: Lungsight) -> records.SeverityWorth | None:
+    """What the severity is worth, by the card; None without a severity network."""
+    network = model.bundle.severity
+    return records.SeverityWorth(worth_of.severity_worth(network.card)) if network else None
 
 
 def _eight_bits(probability: NDArray[np.float32]) -> NDArray[np.uint8]:

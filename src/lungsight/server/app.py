@@ -23,6 +23,7 @@ from lungsight.inference import Lungsight
 from lungsight.records import plain, to_json
 from lungsight.server import answers, docs_page, openapi
 from lungsight.server.answers import Include, ResponseOptions, choose_media_type
+from lungsight.server.correction import corrected
 from lungsight.server.guard import Guard
 from lungsight.server.predictions import State, predict
 from lungsight.server.problems import TITLES, Busy, Problem
@@ -149,6 +150,10 @@ def _add_api(app: FastAPI, state: State) -> None:
         )
         return await predict(state, request, options)
 
+    @app.post("/v1/corrected")
+    async def corrected_(request: Request) -> Response:
+        return await corrected(state, request)
+
 
 def _models(state: State) -> Models:
     model, settings = state.model, state.settings
@@ -176,6 +181,7 @@ def _models(state: State) -> Models:
         threshold=answers.score_threshold(model),
         cannot_tell=answers.cannot_tell(model),
         worth=answers.worth(model),
+        severity=answers.severity_worth(model),
         limits=RequestLimits(
             settings.max_files, settings.max_file_bytes, settings.max_request_bytes, settings.max_pixels
         ),

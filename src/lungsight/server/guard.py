@@ -23,7 +23,7 @@ log = logging.getLogger("lungsight.server")
 
 ROUTES = frozenset(
     {"/", "/docs", "/healthz", "/readyz", "/metrics", "/openapi.json"}
-    | {"/v1/models", "/v1/predictions", "/v1/sample", "/v1/wording"}
+    | {"/v1/corrected", "/v1/models", "/v1/predictions", "/v1/sample", "/v1/wording"}
 )
 OPEN = frozenset({"/", "/docs", "/healthz", "/readyz", "/static", "/v1/wording"})
 """Asked without a token: what holds nothing but the program's own text, and whether the server lives."""

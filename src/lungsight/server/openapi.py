@@ -100,6 +100,7 @@ def _paths() -> dict[str, Any]:
     }
     return {
         "/v1/predictions": {"post": _predictions()},
+        "/v1/corrected": {"post": _corrected()},
         "/v1/models": {
             "get": _get(
                 "models",
@@ -239,7 +240,28 @@ def _predictions() -> dict[str, Any]:
     }
 
 
+def _corrected() -> dict[str, Any]:
+    return {
+        "operationId": "corrected",
+        "summary": "A corrected mask as DICOM SEG",
+        "description": "Send two files: the DICOM image, then its mask as an 8-bit PNG of its size, 0 outside, 1 in "
+        "the patient's right and 2 in the left lung. The SEG says that a person changed the network's mask.",
+        "tags": ["prediction"],
+        "parameters": [{"$ref": "#/components/parameters/RequestId"}],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FILES}}},
+        "responses": {
+            "200": _answer("The SEG", {MediaType.dicom.value: {"schema": _BINARY}}),
+            **_problems((*EVERYWHERE, *UPLOAD)),
+        },
+    }
+
+
 _BINARY = {"type": "string", "format": "binary"}
+_FILES = {
+    "type": "object",
+    "required": ["files"],
+    "properties": {"files": {"type": "array", "minItems": 2, "maxItems": 2, "items": dict(_BINARY)}},
+}
 
 
 def _answer(description: str, content: dict[str, Any]) -> dict[str, Any]:

@@ -126,6 +126,14 @@ class Worth(Record, frozen=True):
     auroc: float
     low: float | None
     high: float | None
+    words: str = ""
+    """The same in a sentence."""
+
+
+class SeverityWorth(Record, frozen=True):
+    """How far the severity lies from a radiologist's, in a sentence of the network's card."""
+
+    words: str
 
 
 class ModelCard(Record, frozen=True, kw_only=True):
@@ -164,6 +172,8 @@ class Models(Record, frozen=True, kw_only=True):
     cannot_tell: tuple[float, float] | None
     """Probabilities between which the answer is 'uncertain'."""
     worth: Worth | None
+    severity: SeverityWorth | None
+    """None where no severity network is loaded."""
     limits: RequestLimits
     columns: list[str]
     """Fields of a result, in the order of the tables."""

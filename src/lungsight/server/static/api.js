@@ -52,11 +52,11 @@ const wait = (seconds, signal) => new Promise((done, stop) => {
   signal?.addEventListener("abort", () => { clearTimeout(timer); stop(new DOMException("", "AbortError")); });
 });
 
-async function send(path, file, accept, { waiting, signal } = {}) {
+async function send(path, files, accept, { waiting, signal } = {}) {
   for (let attempt = 0; ; attempt += 1) {
     const body = new FormData();
     // The name stays here: it may be a patient's.
-    body.append("files", file, "xray");
+    for (const file of [files].flat()) body.append("files", file, "xray");
     try {
       return await ask(path, { method: "POST", body, headers: { Accept: accept }, signal });
     } catch (error) {
@@ -88,3 +88,6 @@ export async function predict(file, options) {
 export async function other(file, accept, threshold, labels = false) {
   return (await send(`v1/predictions?mask_threshold=${threshold}${labels ? "&labels=true" : ""}`, file, accept)).blob();
 }
+
+/** A corrected mask (PNG of 0, 1 and 2 at the size of the file) as DICOM SEG. */
+export const segmentation = async (file, mask) => (await send("v1/corrected", [file, mask], "application/dicom")).blob();

@@ -1,7 +1,7 @@
 // The page: a list of films, one of them (or two) in the viewer, its result beside it.
 
 import * as api from "./api.js";
-import { archive, csv, json, maskName, maskOf, NOTICE, record, save, stem } from "./exports.js";
+import { archive, csv, json, maskName, maskOf, NOTICE, record, save, segName, segOf, stem } from "./exports.js";
 import { dropped, Films, picked } from "./films.js";
 import { html } from "./html.js";
 import { paint } from "./lungs.js";
@@ -23,7 +23,7 @@ const state = {
   busy: "",
   tool: "move",
   brush: 24,
-  look: { opacity: 0.2, outline: true, heat: false },
+  look: { opacity: 0.2, outline: true, heat: false, zones: true, widths: true },
   keys: localStorage.getItem("lungsight-keys") !== "off",
 };
 const films = new Films(onFilm);
@@ -126,7 +126,7 @@ function look(name = "main") {
 function masks(name = "main") {
   const film = filmOf(name);
   if (!film?.open || !viewers[name]) return;
-  viewers[name].setLungs(maskShown(film) ? films.mask(film) : null);
+  viewers[name].setLungs(maskShown(film) ? films.mask(film) : null, refused(film.found) ? null : measured(film.found));
   viewers[name].setRuler(film.ruler ? { ...film.ruler, words: lengthOf(film) } : null);
   draw();
 }
@@ -138,6 +138,15 @@ function lengthOf({ found, ruler: { from, to } }) {
   const kind = state.words.spacingkind?.[found.spacing_kind];
   return `${Math.hypot(dx * across, dy * down).toFixed(1)} mm${kind ? ` (${kind})` : ""}`;
 }
+
+/** What is drawn beside the outline. */
+const measured = (found) => ({
+  zones: Boolean(found.zone_px?.length),
+  severity: found.severity_zones ?? [],
+  heart: found.heart_line ?? [],
+  chest: found.chest_line ?? [],
+  ratio: found.cardiothoracic_ratio,
+});
 
 const setLook = (values) => { Object.assign(state.look, values); look(); look("other"); draw(); };
 const setFilmLook = (values) => { Object.assign(state.shown.look, values); look(); draw(); };
@@ -259,6 +268,8 @@ function Controls({ film }) {
     ${painting && html`<${Slider} id="brush" label="Brush" value=${state.brush} text=${`${state.brush} px`} min="4" max="120" onInput=${(e) => { state.brush = Number(e.target.value); draw(); }} />`}
     <div class="switches">
       <label><input id="outline" type="checkbox" checked=${state.look.outline} onChange=${(e) => setLook({ outline: e.target.checked })} /> Lungs</label>
+      <label><input id="zones" type="checkbox" checked=${state.look.zones} disabled=${!found.zone_px?.length} onChange=${(e) => setLook({ zones: e.target.checked })} /> Zones by severity</label>
+      <label><input id="widths" type="checkbox" checked=${state.look.widths} disabled=${!found.heart_line?.length} onChange=${(e) => setLook({ widths: e.target.checked })} /> Heart and chest</label>
       <label><input id="heat" type="checkbox" checked=${state.look.heat} disabled=${!found.evidence} onChange=${(e) => setLook({ heat: e.target.checked })} /> What moved the score</label>
       <label><input id="invert" type="checkbox" checked=${own.invert} onChange=${(e) => setFilmLook({ invert: e.target.checked })} /> Invert</label>
       <label class="pick" for="compare">Compare with <select id="compare" disabled=${!others.length} onChange=${(e) => compare(others.find((one) => String(one.id) === e.target.value) ?? null)}>
@@ -310,7 +321,7 @@ function compare(film) {
 }
 
 function reset() {
-  Object.assign(state.look, { opacity: 0.2, outline: true, heat: false });
+  Object.assign(state.look, { opacity: 0.2, outline: true, heat: false, zones: true, widths: true });
   const film = state.shown;
   if (!film?.open) return;
   const { grey } = film.open;
@@ -370,10 +381,9 @@ function Downloads({ film }) {
   return html`<h3>Download</h3><div class="buttons downloads">
     ${button("get-mask", film.edited ? "Corrected mask (PNG)" : "Mask (PNG)", async () => save(await maskOf(film, film.open.automatic), maskName(film)), !maskShown(film))}
     ${button("get-overlay", "Picture as seen (PNG)", async () => save(await viewers.main.export(lines(), [mark(film, viewers.main)].filter(Boolean)), `${stem(film)}-overlay.png`))}
-    ${found.format === "DICOM" && button("get-seg", "DICOM SEG", async () => save(await api.other(film.file, "application/dicom", film.threshold), `${stem(film)}-seg.dcm`), film.edited || !maskShown(film))}
+    ${found.format === "DICOM" && button("get-seg", film.edited ? "Corrected DICOM SEG" : "DICOM SEG", async () => save(await segOf(film, film.open.automatic), segName(film)), !maskShown(film))}
     ${button("get-json", "Figures (JSON)", async () => save(json([record(film, areas())]), `${stem(film)}.json`))}
-    <button id="print" type="button" onClick=${() => window.print()}>Print</button></div>
-    ${film.edited && found.format === "DICOM" && html`<p class="soft">A DICOM SEG holds the network's mask; undo the corrections to download it.</p>`}`;
+    <button id="print" type="button" onClick=${() => window.print()}>Print</button></div>`;
 }
 
 function Told({ film }) {
@@ -402,7 +412,7 @@ function App() {
   const told = shown && html`<${Told} film=${shown} />`;
   return html`<section id="files" key="files" aria-labelledby="files-title">
       <h2 id="files-title">X-rays</h2>
-      <p class="intro">Open frontal chest X-rays to see the lungs that the network finds, its COVID-19 score, and the reasons to doubt both.</p>
+      <p class="intro">Open frontal chest X-rays to see the lungs that the network finds, how much of them is affected, how big the heart is, and the reasons to doubt it.</p>
       <div class="buttons">
         <input id="choose" type="file" multiple class="unseen" accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff,.dcm,image/png,image/jpeg,application/dicom" onChange=${pick} />
         <label for="choose" class="button primary">Choose files</label>

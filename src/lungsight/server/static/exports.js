@@ -52,14 +52,22 @@ export function csv(rows, columns) {
   return new Blob([lines.map((row) => row.map(cell).join(",")).join("\r\n"), "\r\n"], { type: "text/csv" });
 }
 
-/** The mask as PNG at the size of the file: the server's, or with what was corrected by hand. */
-export async function maskOf(entry, automatic) {
-  if (!entry.edited) return api.other(entry.file, "image/png", entry.threshold);
+/** The mask as PNG at the size of the file: the server's, or with what was corrected by hand; `labels`: 1 right, 2 left. */
+export async function maskOf(entry, automatic, labels = false) {
+  if (!entry.edited) return api.other(entry.file, "image/png", entry.threshold, labels);
   const blob = await api.other(entry.file, "image/png", entry.threshold, true);
   const mask = decodePng(new Uint8Array(await blob.arrayBuffer()));
-  const values = corrected(mask, automatic, entry.edited).map((label) => (label ? 255 : 0));
+  const values = corrected(mask, automatic, entry.edited).map((label) => (labels || !label ? label : 255));
   return encodePng(values, mask.width, mask.height, "Lung mask of Lungsight, corrected by hand. Research use only.");
 }
+
+/** The mask that is shown as DICOM SEG; one that was corrected says so. */
+export async function segOf(entry, automatic) {
+  if (!entry.edited) return api.other(entry.file, "application/dicom", entry.threshold);
+  return api.segmentation(entry.file, await maskOf(entry, automatic, true));
+}
+
+export const segName = (entry) => `${stem(entry)}-seg${entry.edited ? "-corrected" : ""}.dcm`;
 
 export const maskName = (entry) => `${stem(entry)}-mask${entry.edited ? "-corrected" : ""}.png`;
 

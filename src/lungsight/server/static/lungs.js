@@ -3,6 +3,7 @@
 /** Labels, the patient's, as lungmask has them. */
 export const RIGHT = 1;
 export const LEFT = 2;
+const MIN_ROWS = 6;
 const MIN_COMPONENT_FRACTION = 0.05;
 const MAX_HOLE_FRACTION = 0.05;
 
@@ -111,6 +112,36 @@ export function areas(found) {
     else if (label === LEFT) left += 1;
   }
   return { right, left };
+}
+
+/** Rows of the apex, of the two lines between the zones and of the base of one lung, thirds of its height as
+ * lungsight.inference.zones has them; null where it is absent or too small. */
+export function zoneLines({ width, height, values }, label) {
+  let [first, last] = [-1, -1];
+  for (let y = 0; y < height; y += 1) {
+    if (values.subarray(y * width, (y + 1) * width).includes(label)) {
+      if (first < 0) first = y;
+      last = y;
+    }
+  }
+  if (first < 0 || last - first + 1 < MIN_ROWS) return null;
+  const third = (last + 1 - first) / 3;
+  return [first, first + third, first + 2 * third, last + 1];
+}
+
+/** Middle of each zone of one lung, and the ends of the two lines between them, in cells. */
+export function zonePlaces({ width, values }, label, lines) {
+  const places = [0, 1, 2].map((zone) => {
+    const row = Math.floor((lines[zone] + lines[zone + 1]) / 2);
+    const cells = values.subarray(row * width, (row + 1) * width);
+    return [(cells.indexOf(label) + cells.lastIndexOf(label) + 1) / 2, row + 0.5];
+  });
+  const ends = [1, 2].map((line) => {
+    const row = Math.round(lines[line]);
+    const cells = values.subarray(row * width, (row + 1) * width);
+    return [[cells.indexOf(label), row], [cells.lastIndexOf(label) + 1, row]];
+  });
+  return { places, ends };
 }
 
 /** Outlines of the lungs of one label as a path in the file's pixels: marching squares, half a cell inside the mask. */

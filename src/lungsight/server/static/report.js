@@ -28,26 +28,64 @@ function line(found, zone, words) {
 
 /** What the score is worth, from its network's card. */
 export function worth(about) {
-  if (!about.worth) return "This network's card does not say what its score is worth.";
-  const { auroc, low, high } = about.worth;
-  const range = low === null ? "" : ` (${two(low)} to ${two(high)})`;
-  return `What this score is worth: AUROC ${two(auroc)}${range}, where 0.5 is a coin toss and 1 never errs.`;
+  return about.worth?.words ?? "This network's card does not say what its score is worth.";
 }
 
-/** The verdict, which stays in sight. */
+const known = (value) => value !== null && value !== undefined;
+
+/** Severity on its line: how much of the lungs is affected, 0 to 18. */
+function Severity({ found, about }) {
+  if (!known(found.severity)) {
+    return html`<p class="verdict" id="severity">Severity: cannot tell</p>
+      <p class="soft">${refused(found) ? "This does not pass for an upright frontal chest X-ray." : about.severity ? "The lungs were not found whole, so that their zones mean nothing." : "No severity network is loaded."}</p>`;
+  }
+  const { severity, severity_low: low, severity_high: high } = found;
+  const at = (left, width) => ({ left: `${(100 * left) / 18}%`, ...(width === undefined ? {} : { width: `${(100 * width) / 18}%` }) });
+  const range = known(low) ? `${low.toFixed(1)} to ${high.toFixed(1)}` : "";
+  return html`<p class="verdict" id="severity">Severity ${severity.toFixed(1)} <span class="of">of 18</span></p>
+    <div class="scale" role="img" aria-label=${`Severity ${severity.toFixed(1)} of 18${range && `, 90 % interval ${range}`}`}><div class="bar plain">
+      <div class="axis"></div>${range && html`<div class="interval" style=${at(low, high - low)}></div>`}<div class="point" style=${at(severity)}></div></div>
+      <div class="ends"><span>0: no zone affected</span><span>all zones dense: 18</span></div></div>
+    <p class="soft">${range && `90 % interval ${range}. `}${about.severity?.words ?? ""}</p>`;
+}
+
+function Ratio({ found, words }) {
+  if (!known(found.cardiothoracic_ratio)) return html`<p id="ratio">Cardiothoracic ratio: cannot tell</p>`;
+  const doubts = [found.ratio_note && words.rationote[found.ratio_note], ...(found.ratio_doubts ?? []).map((code) => words.ratiodoubt[code])].filter(Boolean);
+  return html`<p id="ratio"><strong>Cardiothoracic ratio ${two(found.cardiothoracic_ratio)}</strong>${doubts.length > 0 && html`<span class="soft"> ${doubts.map(sentence).join(" ")}</span>`}</p>`;
+}
+
+/** Severity first, then heart and score: what stays in sight. */
 export function Summary({ entry, about, words }) {
   const { found } = entry;
-  const verdict = words.verdict[found.decision];
   return html`<div id="summary">
     <p class="film-name" title=${entry.name}>${entry.name}</p>
-    <p class="verdict" id="verdict">${verdict.title}</p>
+    <${Severity} found=${found} about=${about} />
+    ${!refused(found) && html`<${Ratio} found=${found} words=${words} />`}
+    <${Score} found=${found} about=${about} words=${words} /></div>`;
+}
+
+/** The COVID-19 score after it, with what is left of it. */
+function Score({ found, about, words }) {
+  const verdict = words.verdict[found.decision];
+  const reasons = sentence((found.reasons ?? []).map((code) => words.reason[code]).join("; ") || "no reason was given");
+  return html`<div class="score"><p id="verdict"><strong>COVID-19 score: ${verdict.title[0].toLowerCase()}${verdict.title.slice(1)}</strong> ${verdict.text}</p>
     ${scored(found)
-    ? html`<p>${verdict.text}</p>${line(found, about.cannot_tell, words)}
+    ? html`${line(found, about.cannot_tell, words)}
         <p class="soft">Score ${two(found.probability)}; ${found.low === null ? "this network does not say how sure it is."
         : `95 % interval ${two(found.low)} to ${two(found.high)}, from the calibration alone: how sure the score is, not how ill the patient.`}</p>
         <p class="worth" id="worth">${worth(about)}</p>`
-    : html`<p>${sentence((found.reasons ?? []).map((code) => words.reason[code]).join("; ") || "no reason was given")}</p>`}
-  </div>`;
+    : html`<p class="soft">${reasons}</p>`}</div>`;
+}
+
+/** The six zones: score and area. */
+function ZoneTable({ found }) {
+  if (!found.zone_px?.length) return html`<p class="soft" id="no-zones">No zones: the lungs were not found whole.</p>`;
+  const names = ["upper", "middle", "lower"];
+  const total = found.zone_px.reduce((sum, one) => sum + one, 0) || 1;
+  return html`<table id="zones-table"><thead><tr><th scope="col">Zone</th><th scope="col">Severity, 0 to 3</th><th scope="col">Of the lungs</th></tr></thead><tbody>
+    ${found.zone_px.map((pixels, i) => html`<tr><th scope="row">${"ABCDEF"[i]}: ${i < 3 ? "right" : "left"} ${names[i % 3]}</th>
+      <td>${found.severity_zones?.length ? found.severity_zones[i].toFixed(1) : "cannot tell"}</td><td>${percent(pixels / total)}</td></tr>`)}</tbody></table>`;
 }
 
 function Doubts({ found, words }) {
@@ -81,7 +119,6 @@ function FileFacts({ found, words }) {
     ["View", found.view || "not said"],
     ["Modality", found.modality],
     ["Pixel", down ? `${down.toFixed(3)} × ${across.toFixed(3)} mm${kind ? `, ${words.spacingkind?.[kind] ?? kind}` : ""}` : "size not said"],
-    ["Cardiothoracic ratio", found.cardiothoracic_ratio ? two(found.cardiothoracic_ratio) : null],
   ];
   return html`<dl class="facts" id="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>
     ${found.notes?.length ? html`<p class="soft">About the file: ${found.notes.map((note) => words.note?.[note] ?? note).join("; ")}.</p>` : null}`;
@@ -95,7 +132,8 @@ export function Details({ entry, about, words, areas, shown, children }) {
     <${Doubts} found=${found} words=${words} />
     ${refused(found) ? html`<p class="soft" id="no-areas">No left, no right and no areas: they mean something on a frontal X-ray only.</p>`
     : html`<h3>Lung areas in the picture</h3><${AreaTable} found=${found} areas=${areas} />
-      ${entry.edited && html`<p class="badge" id="corrected">Mask corrected by hand</p>`}`}
+      ${entry.edited && html`<p class="badge" id="corrected">Mask corrected by hand</p>`}
+      <h3>Zones${entry.edited || entry.threshold !== found.mask_threshold ? " (of the network's own mask)" : ""}</h3><${ZoneTable} found=${found} />`}
     ${!shown && html`<p class="soft">The mask is not shown.</p>`}
     <h3>File</h3><${FileFacts} found=${found} words=${words} />
     ${children}
@@ -117,5 +155,7 @@ export function HeatWords({ found }) {
 export function brief(entry, words) {
   if (entry.state !== "done") return entry.words;
   const count = doubts(entry.found).length;
-  return words.verdict[entry.found.decision].brief + (count ? `, ${count} warning${count > 1 ? "s" : ""}` : "") + (entry.edited ? ", corrected" : "");
+  const { severity } = entry.found;
+  const first = known(severity) ? `severity ${severity.toFixed(1)}; ` : "";
+  return first + words.verdict[entry.found.decision].brief + (count ? `, ${count} warning${count > 1 ? "s" : ""}` : "") + (entry.edited ? ", corrected" : "");
 }

@@ -1,11 +1,18 @@
 // The picture: grey values through a window, lungs, heat map; zoom, pan, turn, flip, ruler and brush. Places are in the
 // file's pixels; one matrix takes them to the screen.
 
-import { LEFT, outline, RIGHT } from "./lungs.js";
+import { LEFT, outline, RIGHT, zoneLines, zonePlaces } from "./lungs.js";
 import { shades } from "./picture.js";
 
 export const COLOURS = { [RIGHT]: [86, 180, 233], [LEFT]: [230, 159, 0] };
 const NEITHER = [204, 121, 167];
+/** A zone's shade, the stronger the higher its score, which stands in it as a number too. */
+const SEVERITY = [213, 54, 96];
+const SHADE = 0.55;
+const HIGHEST = 3;
+const ZONES = { [RIGHT]: ["A", "B", "C"], [LEFT]: ["D", "E", "F"] };
+const HEART = "#ffd84d";
+const CHEST = "#78dcc8";
 const RAISED = [197, 27, 125];
 const LOWERED = [77, 146, 33];
 const MOST = 40;
@@ -17,13 +24,36 @@ function surface(width, height) {
 
 const rgb = (colour) => `rgb(${colour.join(" ")})`;
 
+function stroke(context, from, to, colour, width) {
+  for (const [shade, wide] of [["#000", width + 2], [colour, width]]) {
+    context.strokeStyle = shade;
+    context.lineWidth = wide;
+    context.beginPath();
+    context.moveTo(from.x, from.y);
+    context.lineTo(to.x, to.y);
+    context.stroke();
+  }
+}
+
+function write(context, words, { x, y }, colour, size, align) {
+  context.font = `600 ${size}px system-ui, sans-serif`;
+  context.textAlign = align;
+  context.textBaseline = "middle";
+  context.lineWidth = size / 3.5;
+  context.lineJoin = "round";
+  context.strokeStyle = "#000";
+  context.fillStyle = colour;
+  context.strokeText(words, x, y);
+  context.fillText(words, x, y);
+}
+
 export class Viewer {
   /** `on` is told: window(dx, dy), moved(), paint(x, y, first), ruler(from, to). */
   constructor(canvas, on) {
     this.canvas = canvas;
     this.on = on;
     this.context = canvas.getContext("2d");
-    this.look = { opacity: 0.2, outline: true, heat: false, invert: false, center: 128, width: 256, oneColour: false };
+    this.look = { opacity: 0.2, outline: true, heat: false, zones: true, widths: true, invert: false, center: 128, width: 256, oneColour: false };
     this.tool = "move";
     this.film = null;
     this.place = { scale: 1, x: 0, y: 0, turns: 0, flip: false };
@@ -56,7 +86,7 @@ export class Viewer {
     if (!this.film) return;
     const changed = (...names) => names.some((name) => before[name] !== this.look[name]);
     if (!this.film.painted || changed("center", "width", "invert")) this.paintBase();
-    if (this.lungs && changed("opacity", "heat", "oneColour")) this.paintLungs();
+    if (this.lungs && changed("opacity", "heat", "oneColour", "zones")) this.paintLungs();
     this.draw();
   }
 
@@ -70,12 +100,17 @@ export class Viewer {
     this.film.painted = true;
   }
 
-  /** Labels { width, height, values } over the whole file; null for none. */
-  setLungs(found) {
+  /**
+   * Labels { width, height, values } over the whole file, null for none, and what was measured: `zones` whether they mean
+   * something, `severity` of the six (empty: cannot tell), `heart` and `chest` [row, start, stop] in fractions, `ratio`.
+   */
+  setLungs(found, measures = null) {
+    this.measures = measures;
     this.lungs = found && { ...surface(found.width, found.height), ...found };
     if (found) {
       const [across, down] = [this.film.size.width / found.width, this.film.size.height / found.height];
       this.lungs.paths = [RIGHT, LEFT].map((label) => [label, outline(found, label, across, down)]);
+      this.lungs.lines = Object.fromEntries([RIGHT, LEFT].map((label) => [label, measures?.zones ? zoneLines(found, label) : null]));
       this.paintLungs();
     }
     this.draw();
@@ -96,7 +131,27 @@ export class Viewer {
     }
     const pixels = new Uint32Array(image.data.buffer);
     for (let i = 0; i < values.length; i += 1) pixels[i] = colours[values[i]];
+    if (this.graded && !(this.look.heat && this.heat)) this.shadeZones(pixels);
     context.putImageData(image, 0, 0);
+  }
+
+  /** Whether the six zones have a score that is to be seen. */
+  get graded() {
+    return this.look.zones && Boolean(this.measures?.severity?.length) && Boolean(this.lungs?.lines[RIGHT] && this.lungs.lines[LEFT]);
+  }
+
+  shadeZones(pixels) {
+    const { values, width, height, lines } = this.lungs;
+    const [red, green, blue] = SEVERITY;
+    const shades = this.measures.severity.map((score) => {
+      const alpha = Math.round(255 * SHADE * Math.min(Math.max(score / HIGHEST, 0), 1));
+      return ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    });
+    for (let y = 0; y < height; y += 1) {
+      const zone = { [RIGHT]: 0, [LEFT]: 3 };
+      for (const label of [RIGHT, LEFT]) zone[label] += (y >= lines[label][1]) + (y >= lines[label][2]);
+      for (let i = y * width; i < (y + 1) * width; i += 1) if (values[i]) pixels[i] = shades[zone[values[i]]];
+    }
   }
 
   /** Evidence { width, height, values, box }: 127.5 is nothing; box is (top, left, bottom, right) in the file's pixels. */
@@ -280,28 +335,51 @@ export class Viewer {
         context.stroke(path);
       }
     }
+    if (this.look.outline && this.lungs && this.look.zones && this.measures?.zones) this.drawZones(context, ratio);
+    if (this.look.widths && this.measures?.heart?.length) this.drawWidths(context, ratio);
     if (this.ruler) this.drawRuler(context, ratio);
+  }
+
+  /** The lines between the zones and, where it is known, the score of each. */
+  drawZones(context, ratio) {
+    const matrix = this.matrix();
+    const { width, height, lines } = this.lungs;
+    const { size } = this.film;
+    const toScreen = ([x, y]) => matrix.transformPoint({ x: (x / width) * size.width, y: (y / height) * size.height });
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    for (const label of [RIGHT, LEFT]) {
+      if (!lines[label]) continue;
+      const { places, ends } = zonePlaces(this.lungs, label, lines[label]);
+      for (const pair of ends) stroke(context, ...pair.map(toScreen), "#fff", 1.5 * ratio);
+      const scores = this.measures.severity?.slice(label === RIGHT ? 0 : 3) ?? [];
+      places.forEach((place, i) => {
+        const words = scores.length ? `${ZONES[label][i]} ${scores[i].toFixed(1)}` : ZONES[label][i];
+        write(context, words, toScreen(place), "#fff", 13 * ratio, "center");
+      });
+    }
+  }
+
+  /** The widest heart and the widest chest, whose ratio is the cardiothoracic one. */
+  drawWidths(context, ratio) {
+    const matrix = this.matrix();
+    const { size } = this.film;
+    const { heart, chest } = this.measures;
+    const toScreen = ([x, y]) => matrix.transformPoint({ x: x * size.width, y: y * size.height });
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    for (const [colour, [row, start, stop]] of [[CHEST, chest], [HEART, heart]]) {
+      stroke(context, toScreen([start, row]), toScreen([stop, row]), colour, 2 * ratio);
+      for (const x of [start, stop]) stroke(context, toScreen([x, row - 0.012]), toScreen([x, row + 0.012]), colour, 2 * ratio);
+    }
+    const [row, start, stop] = heart;
+    write(context, `CTR ${this.measures.ratio.toFixed(2)}`, toScreen([(start + stop) / 2, row + 0.03]), HEART, 13 * ratio, "center");
   }
 
   drawRuler(context, ratio) {
     const matrix = this.matrix();
     const [from, to] = [this.ruler.from, this.ruler.to].map(([x, y]) => matrix.transformPoint({ x, y }));
     context.setTransform(1, 0, 0, 1, 0, 0);
-    for (const [colour, width] of [["#000", 5], ["#ffd84d", 2]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = width * ratio;
-      context.beginPath();
-      context.moveTo(from.x, from.y);
-      context.lineTo(to.x, to.y);
-      context.stroke();
-    }
-    context.font = `600 ${14 * ratio}px system-ui, sans-serif`;
-    context.lineWidth = 4 * ratio;
-    context.strokeStyle = "#000";
-    context.fillStyle = "#ffd84d";
-    const at = [Math.max(from.x, to.x) + 8 * ratio, (from.y + to.y) / 2];
-    context.strokeText(this.ruler.words, ...at);
-    context.fillText(this.ruler.words, ...at);
+    stroke(context, from, to, "#ffd84d", 2 * ratio);
+    write(context, this.ruler.words, { x: Math.max(from.x, to.x) + 8 * ratio, y: (from.y + to.y) / 2 }, "#ffd84d", 14 * ratio, "left");
   }
 
   /** What is seen, with lines of text below: a PNG blob. */
