@@ -548,3 +548,54 @@ def test_closing_finishes_what_waits(model: Lungsight) -> None:
     futures = engine.submit([Job(png(), lambda result: result.decision) for _ in range(10)])
     engine.close()
     assert all(future.done() and future.exception() is None for future in futures)
+
+
+# A corrected mask
+
+
+def corrected(client: httpx.Client, *files: bytes) -> httpx.Response:
+    parts = [("files", ("x", data)) for data in files]
+    return client.post("/v1/corrected", files=parts, headers={"Accept": "application/dicom"})
+
+
+def test_a_corrected_mask_becomes_a_seg_of_its_image(client: httpx.Client) -> None:
+    data, labels = dicom(), np.zeros((200, 160), np.uint8)
+    labels[50:150, 20:60], labels[60:140, 100:130] = 1, 2
+    answer = corrected(client, data, png(labels))
+    assert answer.status_code == 200 and answer.headers["content-type"] == "application/dicom"
+    seg, source = (pydicom.dcmread(io.BytesIO(one)) for one in (answer.content, data))
+    assert [one.SegmentLabel for one in seg.SegmentSequence] == ["Right lung", "Left lung"]
+    assert {one.SegmentAlgorithmType for one in seg.SegmentSequence} == {"SEMIAUTOMATIC"}
+    assert [int(frame.sum()) for frame in seg.pixel_array] == [4000, 2400]
+    referred = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
+    assert referred.ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert not any(value.encode() in answer.content for value in PATIENT.values())
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "code"),
+    [
+        ("one file", 422, "two_files"),
+        ("no dicom", 406, "no_dicom"),
+        ("other size", 422, "other_size"),
+        ("grey picture", 422, "no_mask"),
+        ("16 bits", 422, "no_mask"),
+        ("text", 422, None),
+    ],
+)
+def test_what_is_no_corrected_mask_is_said(
+    client: httpx.Client, case: str, status: int, code: str | None
+) -> None:
+    mask = np.ones((200, 160), np.uint8)
+    files = {
+        "one file": (dicom(),),
+        "no dicom": (png(), png(mask)),
+        "other size": (dicom(), png(mask[:100])),
+        "grey picture": (dicom(), png()),
+        "16 bits": (dicom(), png(mask.astype(np.uint16))),
+        "text": (dicom(), b"hello"),
+    }[case]
+    answer = corrected(client, *files)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert code is None or answer.json()["code"] == code
