@@ -193,7 +193,8 @@ def _write(
     thick = max(1, round(scale * 1.6))
     (width, height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
     at = round(middle[0] - width / 2), round(middle[1] + height / 2)
-    for shade, line in (((0, 0, 0), thick + 2), (colour, thick)):
+    # The rim is thin where letters are small, which it would fill.
+    for shade, line in (((0, 0, 0), thick + (2 if scale > 0.5 else 1)), (colour, thick)):
         cv2.putText(canvas, words, at, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, line, cv2.LINE_AA)
 
 

@@ -129,10 +129,11 @@ def _input(row: Row, view: str) -> NDArray[np.float32] | None:
     pixels = read_xray(row.image).pixels
     mask = row.mask.load()
     labels = find(mask.astype(np.float32), 0.5).small
-    return severity_input(_seen(pixels, resize_mask(mask, pixels.shape), view), labels, SIZE)
+    return severity_input(seen_in(pixels, resize_mask(mask, pixels.shape), view), labels, SIZE)
 
 
-def _seen(pixels: Gray, mask: NDArray[np.bool_], view: str) -> Gray:
+def seen_in(pixels: Gray, mask: NDArray[np.bool_], view: str) -> Gray:
+    """What is left of an image (H, W) with its lung mask (H, W) in one of `VIEWS`; the rest is black."""
     if view == "whole":
         return pixels
     if view == "lungs_black":
