@@ -49,7 +49,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="a manifest with lung masks and hearts")
-    parser.add_argument("--start", type=Path, help="weights that saw none of the films")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="weights that saw none of the films; without them only folds that are there are measured",
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=220, help="an epoch's images")
     parser.add_argument("--epochs", type=int, default=2)
@@ -139,6 +143,9 @@ def out_of_fold(
     for number in range(FOLDS):
         folder = arguments.out / f"fold-{number}"
         if not (folder / "weights.safetensors").exists():
+            if arguments.start is None:
+                print(f"fold {number} was not trained, and is left out")
+                continue
             parts = arguments.out / f"parts-{number}.csv"
             inside = np.flatnonzero(fold != number)
             held = set(inside[:VALIDATION].tolist())

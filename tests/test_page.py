@@ -644,13 +644,18 @@ def test_a_reload_loses_nothing(page: Any, browser: Any, url: str) -> None:
 
 def test_window_and_level_keep_more_than_eight_bits(page: Any) -> None:
     deep = draw_chest().astype(np.uint16) * 14 + 200
-    upload(page, ("deep.dcm", dicom(deep, BitsStored=12, HighBit=11)))
+    upload(page, ("deep.dcm", dicom(deep, BitsStored=12, HighBit=11, WindowCenter=2000, WindowWidth=1001)))
     opened(page)
     expect(page.locator("#facts")).to_contain_text("12 bits")
-    # A window so narrow that eight bits would show two shades inside it shows many.
+    # In the file's own values, and it begins with the file's window.
+    expect(page.locator("#level-value")).to_have_text("2000")
+    expect(page.locator("#window-value")).to_have_text("1000")
     page.uncheck("#outline")
-    slide(page, "#window", 0.02)
-    slide(page, "#level", 0.1)
+    lungs = canvas(page)[..., 0]
+    assert (lungs[lungs.shape[0] // 2] == 0).mean() > 0.3  # the window leaves the lungs black
+    # The lungs are near 1,040: a window so narrow that eight bits would show two shades inside it shows many.
+    slide(page, "#window", 60)
+    slide(page, "#level", 1040)
     assert len(np.unique(canvas(page)[..., 0])) > 8
 
 

@@ -109,3 +109,7 @@ export async function other(file, accept, threshold, labels = false) {
   const mask = await about(file, { want: "mask", threshold });
   return encodePng(labels ? mask.values : mask.values.map((label) => (label ? 255 : 0)), mask.width, mask.height, "lungsight, in the browser");
 }
+
+export async function segmentation() {
+  throw new Refusal(406, "no_server", "A DICOM SEG is made by lungsight serve or lungsight predict, not in the browser.");
+}

@@ -29,6 +29,9 @@ from lungsight.server.records import Prediction
 from lungsight.wording import Decision
 from lungsight.writers.dicom_seg import encode_dicom_seg
 from lungsight.writers.images import encode_picture, overlay
+from lungsight.xray import Limits
+from lungsight.xray.dicom_values import StoredValues
+from lungsight.xray.pool import shared_pool
 
 DISPLAY = 2048
 """Longer side, in pixels, of the picture for the screen."""
@@ -143,7 +146,8 @@ def payload(
             return Payload(
                 encode_dicom_seg(bytes(data), labels, algorithm=algorithm, anonymous=True), warnings
             )
-    row = _prediction(model, result, labels, found, index, options, threshold)
+    stored = _stored(model, result, data) if Include.grey in options.include else None
+    row = _prediction(model, result, labels, found, index, options, threshold, stored)
     return Payload(to_json(row, indent=0), warnings)
 
 
@@ -166,6 +170,7 @@ def _prediction(
     index: int,
     options: ResponseOptions,
     threshold: float,
+    stored: StoredValues | None,
 ) -> Prediction:
     counts = np.bincount(labels.ravel(), minlength=3)
     pixel = result.xray.spacing[0] * result.xray.spacing[1] if result.xray.spacing else None
@@ -188,7 +193,7 @@ def _prediction(
     if Include.display in options.include:
         parts["display"] = _display(result)
     if Include.grey in options.include:
-        parts["grey"] = _grey(result)
+        parts["grey"] = _grey(result, stored)
     if Include.probability in options.include:
         parts["probability_map"] = records.ProbabilityMap(
             _text(_png(_eight_bits(result.network_map))),
@@ -238,16 +243,26 @@ def _display(result: Result) -> records.Display:
     return records.Display(_text(_png(picture)), *picture.shape)
 
 
-def _grey(result: Result) -> records.Grey:
+def _stored(model: Lungsight, result: Result, data: bytes | bytearray) -> StoredValues | None:
+    """The file's own grey values, where it has more than eight bits of them and a window says how they are shown."""
+    if result.xray.format != "DICOM" or result.xray.pixels.dtype == np.uint8:
+        return None
+    return shared_pool().values(bytes(data), "", model.limits or Limits())
+
+
+def _grey(result: Result, stored: StoredValues | None) -> records.Grey:
     pixels = result.xray.pixels
     values: NDArray[Any]
-    if pixels.dtype == np.uint8:
+    intercept, inverted = 0.0, False
+    if stored is not None and stored.values.shape == pixels.shape:
+        values, slope, intercept = stored.values, stored.slope, stored.intercept
+        center, window, inverted = stored.center, stored.width, stored.inverted
+    elif pixels.dtype == np.uint8:
         values = pixels
         slope, center, window = 1.0, 128.0, 256.0
     else:
         values = np.rint(np.clip(to_unit(pixels), 0, 1) * np.float32(65535)).astype(np.uint16)
         slope, center, window = 1 / 65535, 0.5, 1.0
-    intercept, inverted = 0.0, False
     if values.size > GREY_PIXELS:
         scale = (GREY_PIXELS / values.size) ** 0.5
         height, width = (max(1, round(side * scale)) for side in values.shape)

@@ -22,7 +22,7 @@ from lungsight.xray.dicom_elements import (
 from lungsight.xray.dicom_geometry import geometry_of, turned, view_of
 from lungsight.xray.dicom_kind import known_modality, no_image, other_image, valid_uid
 from lungsight.xray.dicom_pixels import Image, decode_pixels
-from lungsight.xray.display import display
+from lungsight.xray.display import Windowed, display, windowed
 from lungsight.xray.tags import (
     BITS_ALLOCATED,
     BITS_STORED,
@@ -112,6 +112,18 @@ def read_dicom(data: bytes, name: str, limits: Limits, *, sure: bool) -> XRay:
         mirrored,
         *uids,
     )
+
+
+def read_windowed(data: bytes, limits: Limits) -> Windowed | None:
+    """Grey values and window of a DICOM image; None for colour, and where no window says how they are shown.
+
+    Raises:
+        InputError: as `read_dicom`.
+    """
+    elements, syntax = parse(memoryview(data), limits, IMAGE | DISPLAYED | WHERE)
+    image = _image(elements, syntax, limits)
+    values = decode_pixels(image, elements)
+    return None if values.ndim == 3 else windowed(values, elements, image)
 
 
 def parse(data: memoryview, limits: Limits, wanted: frozenset[int]) -> tuple[Elements, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError
-from lungsight.xray.base import Numbers, Pixels, rescale_intensity
+from lungsight.xray.base import STRETCH, Numbers, Pixels, rescale_intensity
 from lungsight.xray.dicom_elements import Elements
 from lungsight.xray.tags import (
     INTERCEPT,
@@ -70,6 +70,51 @@ def display(stored: NDArray[Any], elements: Elements, image: Image) -> tuple[Pix
     if padding is not None:
         pixels[padding] = 0
     return pixels, notes
+
+
+class Windowed(NamedTuple):
+    """Grey values as the file means them, and the window through which `display` shows them."""
+
+    values: NDArray[Any]
+    """(H, W), after modality LUT or rescale; padding at the end that is shown black."""
+    center: float
+    width: float
+    """`center - width / 2` is black, `center + width / 2` white; the other way where `inverted`."""
+    inverted: bool
+
+
+def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed | None:
+    """What `display` makes its picture of, for a viewer that lets its user move the window.
+
+    Returns:
+        None where no window says what `display` does: a VOI LUT, a sigmoid, or 8-bit values that stay as they are.
+    """
+    values = np.nan_to_num(stored) if stored.dtype.kind == "f" else stored
+    padding = _padding(values, elements, image)
+    valid = None if padding is None else ~padding
+    real, rescaled = _modality(values, elements, image)
+    shown, _ = _voi(real, elements, image, valid)
+    function = elements.text(VOI_FUNCTION, 16).upper() or "LINEAR"
+    if shown is not None:
+        center, width = elements.number(WINDOW_CENTER), elements.number(WINDOW_WIDTH)
+        if elements.items(VOI_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1) or function == "SIGMOID":
+            return None
+        assert center is not None and width is not None
+        if function != "LINEAR_EXACT":
+            center, width = center - 0.5, width - 1
+    elif values.dtype == np.uint8 and not rescaled and image.bits_stored == 8:
+        return None
+    else:
+        counted = real if valid is None else real[valid]
+        low, high = (float(value) for value in np.percentile(counted, STRETCH))
+        center, width = (low + high) / 2, max(high - low, 1e-6)
+    inverted = image.photometric == "MONOCHROME1" or (
+        elements.text(PRESENTATION_SHAPE, 16).upper() == "INVERSE"
+    )
+    if padding is not None:
+        real = real.copy()
+        real[padding] = real[~padding].max() if inverted else real[~padding].min()
+    return Windowed(real, center, width, inverted)
 
 
 def palette_grey(values: NDArray[Any], elements: Elements, *, signed: bool) -> NDArray[np.uint8]:

@@ -24,6 +24,7 @@ import numpy as np
 
 from lungsight.errors import InputError, LungsightError, PassedOverError, RefusedError
 from lungsight.xray.base import Limits, Pixels, XRay
+from lungsight.xray.dicom_values import StoredValues
 
 START_SECONDS = 60.0
 """For a new process to load its libraries on a busy machine, on top of the file's own time."""
@@ -176,6 +177,15 @@ class Pool:
         answer = self._ask("header", data, name, limits)
         assert isinstance(answer, bytes)
         return answer
+
+    def values(self, data: bytes, name: str, limits: Limits) -> StoredValues | None:
+        """Grey values of a DICOM file with all bits; None where no window shows them. Raises as `decode`."""
+        answer = self._ask("values", data, name, limits)
+        assert isinstance(answer, bytes)
+        try:
+            return StoredValues.unpack(answer, limits) if answer else None
+        except ValueError:
+            raise _refusal("crash", name, limits) from None
 
     def _ask(self, want: str, data: bytes, name: str, limits: Limits) -> XRay | bytes:
         while True:

@@ -42,6 +42,10 @@ def serve(source: io.RawIOBase, sink: io.RawIOBase) -> None:
                 from lungsight.xray.dicom_header import source_header
 
                 pixels = source_header(bytes(data), limits)
+            elif header["want"] == "values":
+                from lungsight.xray.dicom_values import packed_values
+
+                pixels = packed_values(bytes(data), limits)
             else:
                 xray = decode(data, limits)
                 array = np.ascontiguousarray(xray.pixels)

@@ -141,7 +141,7 @@ function lengthOf({ found, ruler: { from, to } }) {
 
 /** What is drawn beside the outline. */
 const measured = (found) => ({
-  zones: Boolean(found.zone_px?.length),
+  zones: Boolean(found.zone_px?.length || found.severity_zones?.length),
   severity: found.severity_zones ?? [],
   heart: found.heart_line ?? [],
   chest: found.chest_line ?? [],
@@ -268,7 +268,7 @@ function Controls({ film }) {
     ${painting && html`<${Slider} id="brush" label="Brush" value=${state.brush} text=${`${state.brush} px`} min="4" max="120" onInput=${(e) => { state.brush = Number(e.target.value); draw(); }} />`}
     <div class="switches">
       <label><input id="outline" type="checkbox" checked=${state.look.outline} onChange=${(e) => setLook({ outline: e.target.checked })} /> Lungs</label>
-      <label><input id="zones" type="checkbox" checked=${state.look.zones} disabled=${!found.zone_px?.length} onChange=${(e) => setLook({ zones: e.target.checked })} /> Zones by severity</label>
+      <label><input id="zones" type="checkbox" checked=${state.look.zones} disabled=${!measured(found).zones} onChange=${(e) => setLook({ zones: e.target.checked })} /> Zones by severity</label>
       <label><input id="widths" type="checkbox" checked=${state.look.widths} disabled=${!found.heart_line?.length} onChange=${(e) => setLook({ widths: e.target.checked })} /> Heart and chest</label>
       <label><input id="heat" type="checkbox" checked=${state.look.heat} disabled=${!found.evidence} onChange=${(e) => setLook({ heat: e.target.checked })} /> What moved the score</label>
       <label><input id="invert" type="checkbox" checked=${own.invert} onChange=${(e) => setFilmLook({ invert: e.target.checked })} /> Invert</label>
@@ -399,7 +399,7 @@ function Told({ film }) {
 }
 
 function Rest({ film }) {
-  return html`<${Details} entry=${film} about=${state.about} words=${state.words} areas=${films.areas(film)} shown=${maskShown(film)}><${Downloads} film=${film} /><//>
+  return html`<${Details} entry=${film} about=${state.about} words=${state.words} areas=${films.areas(film)} zones=${films.zones(film)} shown=${maskShown(film)}><${Downloads} film=${film} /><//>
     <p class="print-only">Printed ${new Date().toLocaleString("en-GB")}; mask threshold ${film.threshold.toFixed(2)}; Lungsight ${state.about.version}. ${NOTICE}</p>`;
 }
 

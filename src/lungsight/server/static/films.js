@@ -1,7 +1,7 @@
 // The films that were opened: from a file to its result, two at a time, and what is decoded of them for the screen.
 
 import * as api from "./api.js";
-import { areas, labels } from "./lungs.js";
+import { areas, labels, zoneAreas } from "./lungs.js";
 import { bytesOf, decodePng, greyOf, thumbnail } from "./picture.js";
 import * as session from "./session.js";
 
@@ -142,6 +142,12 @@ export class Films {
       open.threshold = film.threshold;
     }
     return film.edited ?? open.automatic;
+  }
+
+  /** Pixels of the six zones of the mask that is shown, at its own size; null where they mean nothing. */
+  zones(film) {
+    const { zone_px: pixels, severity_zones: scores } = film.found;
+    return pixels?.length || scores?.length ? zoneAreas(this.mask(film)) : null;
   }
 
   /** Areas of the right and the left lung, in pixels of the file. */

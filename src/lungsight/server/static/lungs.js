@@ -129,6 +129,19 @@ export function zoneLines({ width, height, values }, label) {
   return [first, first + third, first + 2 * third, last + 1];
 }
 
+/** Pixels of zones A to F of labels; null where a lung has no zones. */
+export function zoneAreas(found) {
+  const lines = { [RIGHT]: zoneLines(found, RIGHT), [LEFT]: zoneLines(found, LEFT) };
+  if (!lines[RIGHT] || !lines[LEFT]) return null;
+  const areas = [0, 0, 0, 0, 0, 0];
+  found.values.forEach((label, i) => {
+    if (!label) return;
+    const y = Math.floor(i / found.width);
+    areas[(label === RIGHT ? 0 : 3) + (y >= lines[label][1]) + (y >= lines[label][2])] += 1;
+  });
+  return areas;
+}
+
 /** Middle of each zone of one lung, and the ends of the two lines between them, in cells. */
 export function zonePlaces({ width, values }, label, lines) {
   const places = [0, 1, 2].map((zone) => {

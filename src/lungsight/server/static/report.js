@@ -50,6 +50,7 @@ function Severity({ found, about }) {
 }
 
 function Ratio({ found, words }) {
+  if (found.cardiothoracic_ratio === undefined) return null;
   if (!known(found.cardiothoracic_ratio)) return html`<p id="ratio">Cardiothoracic ratio: cannot tell</p>`;
   const doubts = [found.ratio_note && words.rationote[found.ratio_note], ...(found.ratio_doubts ?? []).map((code) => words.ratiodoubt[code])].filter(Boolean);
   return html`<p id="ratio"><strong>Cardiothoracic ratio ${two(found.cardiothoracic_ratio)}</strong>${doubts.length > 0 && html`<span class="soft"> ${doubts.map(sentence).join(" ")}</span>`}</p>`;
@@ -79,12 +80,12 @@ function Score({ found, about, words }) {
 }
 
 /** The six zones: score and area. */
-function ZoneTable({ found }) {
-  if (!found.zone_px?.length) return html`<p class="soft" id="no-zones">No zones: the lungs were not found whole.</p>`;
+function ZoneTable({ found, zones }) {
+  if (!zones) return html`<p class="soft" id="no-zones">No zones: the lungs were not found whole.</p>`;
   const names = ["upper", "middle", "lower"];
-  const total = found.zone_px.reduce((sum, one) => sum + one, 0) || 1;
+  const total = zones.reduce((sum, one) => sum + one, 0) || 1;
   return html`<table id="zones-table"><thead><tr><th scope="col">Zone</th><th scope="col">Severity, 0 to 3</th><th scope="col">Of the lungs</th></tr></thead><tbody>
-    ${found.zone_px.map((pixels, i) => html`<tr><th scope="row">${"ABCDEF"[i]}: ${i < 3 ? "right" : "left"} ${names[i % 3]}</th>
+    ${zones.map((pixels, i) => html`<tr><th scope="row">${"ABCDEF"[i]}: ${i < 3 ? "right" : "left"} ${names[i % 3]}</th>
       <td>${found.severity_zones?.length ? found.severity_zones[i].toFixed(1) : "cannot tell"}</td><td>${percent(pixels / total)}</td></tr>`)}</tbody></table>`;
 }
 
@@ -125,7 +126,7 @@ function FileFacts({ found, words }) {
 }
 
 /** Everything below the verdict. `children` are the downloads. */
-export function Details({ entry, about, words, areas, shown, children }) {
+export function Details({ entry, about, words, areas, zones, shown, children }) {
   const { found } = entry;
   const limits = [...new Set(about.models.flatMap((model) => model.limits))];
   return html`<div id="rest">
@@ -133,7 +134,7 @@ export function Details({ entry, about, words, areas, shown, children }) {
     ${refused(found) ? html`<p class="soft" id="no-areas">No left, no right and no areas: they mean something on a frontal X-ray only.</p>`
     : html`<h3>Lung areas in the picture</h3><${AreaTable} found=${found} areas=${areas} />
       ${entry.edited && html`<p class="badge" id="corrected">Mask corrected by hand</p>`}
-      <h3>Zones${entry.edited || entry.threshold !== found.mask_threshold ? " (of the network's own mask)" : ""}</h3><${ZoneTable} found=${found} />`}
+      <h3>Zones</h3><${ZoneTable} found=${found} zones=${zones} />`}
     ${!shown && html`<p class="soft">The mask is not shown.</p>`}
     <h3>File</h3><${FileFacts} found=${found} words=${words} />
     ${children}

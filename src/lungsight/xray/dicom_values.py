@@ -1,0 +1,68 @@
+"""The grey values of a DICOM X-ray with all their bits, for a viewer that lets its user move the window.
+
+`packed_values` runs in a decoding process, `StoredValues.unpack` takes what it sends.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lungsight.errors import InputError
+from lungsight.xray.base import Limits
+from lungsight.xray.sniff import HEAD, sniff
+
+_HEAD = struct.Struct("<IIdddd?")
+_HIGHEST = 65535
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredValues:
+    """Grey values and the window through which the file shows them. A value v means `slope * v + intercept`."""
+
+    values: NDArray[np.uint16]
+    """(H, W)."""
+    slope: float
+    intercept: float
+    center: float
+    width: float
+    """`center - width / 2` is black, `center + width / 2` white; the other way where `inverted`."""
+    inverted: bool
+
+    @classmethod
+    def unpack(cls, data: bytes, limits: Limits) -> StoredValues:
+        """From `packed_values`, taken as said by a stranger; raises ValueError where it makes no sense."""
+        if len(data) < _HEAD.size:
+            raise ValueError("too short")
+        height, width, slope, intercept, center, span, inverted = _HEAD.unpack_from(data)
+        if height * width > limits.max_pixels or len(data) != _HEAD.size + 2 * height * width:
+            raise ValueError("another length")
+        if not np.isfinite([slope, intercept, center, span]).all() or span <= 0:
+            raise ValueError("no window")
+        values = np.frombuffer(data, "<u2", offset=_HEAD.size).reshape(height, width)
+        return cls(values.astype(np.uint16, copy=False), slope, intercept, center, span, inverted)
+
+
+def packed_values(data: bytes, limits: Limits) -> bytes:
+    """The values of a DICOM file, packed for the way out of the process; empty where a window says nothing of them.
+
+    Raises:
+        InputError: no DICOM file, or one that cannot be read; as `lungsight.xray.dicom.read_dicom`.
+    """
+    if not sniff(data[:HEAD]).startswith("DICOM"):
+        raise InputError("stored values are read from DICOM files alone", code="no_dicom")
+    from lungsight.xray.dicom import read_windowed
+
+    found = read_windowed(data, limits)
+    if found is None:
+        return b""
+    real = found.values
+    low, high = float(real.min()), float(real.max())
+    whole = real.dtype.kind in "iu" and high - low <= _HIGHEST
+    slope = 1.0 if whole else max((high - low) / _HIGHEST, 1e-12)
+    steps = real.astype(np.int64) - int(low) if whole else np.rint((real.astype(np.float64) - low) / slope)
+    head = _HEAD.pack(*real.shape, slope, low, found.center, found.width, found.inverted)
+    return head + np.ascontiguousarray(steps.astype("<u2")).tobytes()

@@ -1,0 +1,95 @@
+"""Grey values with all their bits and the file's window, for a viewer; expected values by hand."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+
+from lungsight.errors import InputError
+from lungsight.xray import Limits, read_xray
+from lungsight.xray.dicom_values import StoredValues
+from lungsight.xray.pool import shared_pool
+from server_process import dicom, png
+
+TWELVE = {"BitsStored": 12, "HighBit": 11}
+
+
+def deep() -> np.ndarray:
+    """(40, 50) of 100 to 4,000."""
+    return (100 + np.arange(2000).reshape(40, 50) * 1.95).astype(np.uint16)
+
+
+def values(data: bytes) -> StoredValues:
+    found = shared_pool().values(data, "", Limits())
+    assert found is not None
+    return found
+
+
+def real(found: StoredValues) -> np.ndarray:
+    return found.slope * found.values + found.intercept
+
+
+def shown(found: StoredValues) -> np.ndarray:
+    """As a viewer shows it at first."""
+    grey = np.clip((real(found) - found.center) / found.width + 0.5, 0, 1)
+    return 1 - grey if found.inverted else grey
+
+
+def test_stored_values_and_the_files_window_come_back() -> None:
+    data = dicom(deep(), **TWELVE, WindowCenter=1000, WindowWidth=801)
+    found = values(data)
+    assert np.array_equal(real(found), deep())
+    assert (found.center, found.width, found.inverted) == (999.5, 800, False)
+    assert np.abs(shown(found) - read_xray(data).pixels).max() < 1e-6
+
+
+def test_rescale_and_inversion_are_kept() -> None:
+    data = dicom(
+        deep(), **TWELVE, WindowCenter=0, WindowWidth=1001, RescaleSlope=0.5, RescaleIntercept=-1024,
+        PhotometricInterpretation="MONOCHROME1",
+    )  # fmt: skip
+    found = values(data)
+    assert real(found) == pytest.approx(deep() * 0.5 - 1024, abs=0.02) and found.inverted
+    assert np.abs(shown(found) - read_xray(data).pixels).max() < 1e-4
+
+
+def test_without_a_window_it_is_what_is_shown_anyway() -> None:
+    data = dicom(deep(), **TWELVE)
+    found = values(data)
+    assert np.array_equal(real(found), deep())
+    assert np.abs(shown(found) - read_xray(data).pixels).max() < 1e-3
+
+
+def test_padding_is_black() -> None:
+    pixels = deep()
+    pixels[:3] = 4095
+    found = values(dicom(pixels, **TWELVE, PixelPaddingValue=4095, WindowCenter=1000, WindowWidth=801))
+    assert (shown(found)[:3] == 0).all() and real(found).max() < 4095
+
+
+def test_where_no_window_says_it_there_is_nothing() -> None:
+    pool = shared_pool()
+    assert pool.values(dicom(), "", Limits()) is None  # 8 bits as they are
+    sigmoid = dicom(deep(), **TWELVE, WindowCenter=1000, WindowWidth=800, VOILUTFunction="SIGMOID")
+    assert pool.values(sigmoid, "", Limits()) is None
+    with pytest.raises(InputError):
+        pool.values(png(), "", Limits())
+
+
+@pytest.mark.parametrize("case", ["short", "length", "window", "large"])
+def test_senseless_answers_of_a_process_are_refused(case: str) -> None:
+    head = struct.pack("<IIdddd?", 2, 3, 1.0, 0.0, 1.0, 2.0, False)
+    data, limits = head + bytes(12), Limits()
+    assert StoredValues.unpack(data, limits).values.shape == (2, 3)
+    if case == "short":
+        data = data[:10]
+    elif case == "length":
+        data = data[:-1]
+    elif case == "window":
+        data = struct.pack("<IIdddd?", 2, 3, 1.0, 0.0, float("nan"), 2.0, False) + bytes(12)
+    else:
+        limits = Limits(max_pixels=5)
+    with pytest.raises(ValueError):
+        StoredValues.unpack(data, limits)
