@@ -808,7 +808,7 @@ def test_severity_zones_and_heart_come_first(browser: Any) -> None:
         reddish = (shown := seen(page))[..., 0] > shown[..., 1] + 12
         yellow = near(shown, (255, 216, 77)).sum()
         page.uncheck("#widths")
-        assert near(seen(page), (255, 216, 77)).sum() < yellow / 10
+        assert near(seen(page), (255, 216, 77)).sum() < yellow / 4
         page.uncheck("#zones")
         plain = seen(page)
         assert reddish.sum() > 3 * (plain[..., 0] > plain[..., 1] + 12).sum()
