@@ -75,7 +75,6 @@ class Cardiothoracic:
 def ratio_of(
     heart: NDArray[np.float32] | None,
     labels: NDArray[np.uint8],
-    *,
     frontal: bool,
     flags: Sequence[Flag] = (),
     aspect: float = 1.0,

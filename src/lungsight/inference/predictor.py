@@ -321,9 +321,7 @@ class Lungsight:
                     sha256=item.sha256,
                     severity=severity,
                     unlikeness=far,
-                    ratio=ratio_of(
-                        heart_map, one.small, frontal=gated.frontal, flags=flagged, aspect=frame.pixel_aspect
-                    ),
+                    ratio=ratio_of(heart_map, one.small, gated.frontal, flagged, frame.pixel_aspect),
                 )
             )
         return results
