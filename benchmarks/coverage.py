@@ -3,31 +3,37 @@
     python benchmarks/coverage.py --out coverage             # every cell; a quarter of an hour on an idle core
     python benchmarks/coverage.py --out coverage --draws 200 # quicker; the standard error of 0.95 is then 0.015
     python benchmarks/coverage.py --out coverage --report    # print what is done
+    python benchmarks/coverage.py --exact                    # Wilson's coverage for every truth, by summation
 
 Scores are binormal; the truth of each metric is known by formula, or from two million draws. Designs: 41 patients with
 the finding and 10 without; 200 and 200; the same numbers of patients with one to four images each, alike within a
-patient; 5 patients. What depends on the fraction of positives (accuracy, Brier score, predictive values) is drawn with
-that fraction by chance, the rest with the numbers held. Each cell is a file of its own: stopped, the same command does
-the rest. Needs `lungsight[train]`.
+patient; 5 patients. What depends on the fraction of positives (accuracy, Brier score, predictive values, AUPRC) is
+drawn with that fraction by chance, the rest with the numbers held. Sensitivity and specificity are those of a
+threshold that each draw takes from (0.3, 0.7): of ten patients a fraction has eleven values, and at one threshold
+alone the coverage of any interval depends on where the truth lies between them (`--exact`). Each cell
+is a file of its own: stopped, the same command does the rest. Needs `lungsight[train]`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from lungsight import metrics
 from lungsight.evaluation.compute import REFERENCE_RATE
 from lungsight.evaluation.crossvalidation import corrected_t, fold_aurocs
 from lungsight.files import write_json
+from lungsight.metrics import intervals
 from lungsight.metrics.intervals import Interval, Patients
 
 Floats = NDArray[np.float64]
@@ -106,8 +112,8 @@ def score_truths(design: Design) -> dict[str, float]:
         "same_source_auroc": area,
         "auprc": metrics.auprc(scores, truth),
         "accuracy": share * sensitivity + (1 - share) * specificity,
-        "sensitivity": float(sensitivity),
-        "specificity": float(specificity),
+        "sensitivity": 0.0,
+        "specificity": 0.0,
         "precision": float(ppv),
         "negative_predictive_value": float(npv),
         "sensitivity_at_95_specificity": float(special.ndtr(SEPARATION - z)),
@@ -121,12 +127,30 @@ def score_truths(design: Design) -> dict[str, float]:
     }
 
 
+def about(interval: Interval, truth: float) -> Interval:
+    """The interval less its truth, where each draw has a truth of its own."""
+    low, high = interval.low - truth, interval.high - truth
+    return msgspec.structs.replace(interval, value=interval.value - truth, low=low, high=high)
+
+
+@contextlib.contextmanager
+def however_few() -> Iterator[None]:
+    """Intervals also of those draws in which a class happens to be so small that a report says 'too few'."""
+    before = intervals.FEW_PATIENTS
+    intervals.FEW_PATIENTS = 0
+    try:
+        yield
+    finally:
+        intervals.FEW_PATIENTS = before
+
+
 def held_intervals(design: Design, rng: np.random.Generator) -> dict[str, Interval]:
     """Intervals of what does not depend on the fraction of positives, or is drawn at the design's own."""
     truth, who = draw_patients(design, rng, held=True)
     patients = Patients.of(who, truth.size)
     scores = draw_scores(truth, who, rng)
-    called = probability(scores) >= 0.5
+    at = (special.logit(rng.uniform(0.3, 0.7)) - SHIFT) / SLOPE
+    called = scores >= at
     source = rng.integers(0, 2, int(who.max()) + 1)[who]
     noise = draw_scores(truth & False, who, rng), draw_scores(truth & False, who, rng)
     first, second = scores + 0.5 * noise[0], scores + 0.5 * noise[1]
@@ -134,9 +158,13 @@ def held_intervals(design: Design, rng: np.random.Generator) -> dict[str, Interv
     return {
         "auroc": metrics.delong(scores, truth, patients=patients),
         "same_source_auroc": metrics.delong(scores + 2.0 * source, truth, patients=patients, groups=source),
-        "auprc": metrics.auprc_interval(scores, truth, patients=patients),
-        "sensitivity": metrics.fraction_interval(called, patients=patients, within=truth),
-        "specificity": metrics.fraction_interval(~called, patients=patients, within=~truth),
+        "sensitivity": about(
+            metrics.fraction_interval(called, patients=patients, within=truth),
+            special.ndtr(SEPARATION - at),
+        ),
+        "specificity": about(
+            metrics.fraction_interval(~called, patients=patients, within=~truth), special.ndtr(at)
+        ),
         "sensitivity_at_95_specificity": metrics.sensitivity_at_specificity_interval(
             scores, truth, REFERENCE_RATE, patients=patients
         ),
@@ -160,10 +188,13 @@ def free_intervals(design: Design, rng: np.random.Generator) -> dict[str, Interv
     noise = draw_scores(truth & False, who, rng), draw_scores(truth & False, who, rng)
     changed = [scores + 0.5 * one for one in noise]
     brier = [(probability(one) - truth) ** 2 for one in changed]
-    found = {
-        "calibration_intercept": metrics.calibration_intervals(chance, truth, patients=patients)[1],
-        "auprc_difference": metrics.compare_auprc(*changed, truth, patients=patients).difference,
-    }
+    enough = patients.count >= 2 * intervals.FEW_PATIENTS
+    with however_few() if enough else contextlib.nullcontext():
+        found = {
+            "auprc": metrics.auprc_interval(scores, truth, patients=patients),
+            "calibration_intercept": metrics.calibration_intervals(chance, truth, patients=patients)[1],
+            "auprc_difference": metrics.compare_auprc(*changed, truth, patients=patients).difference,
+        }
     return {
         **found,
         "accuracy": metrics.fraction_interval(called == truth, patients=patients),
@@ -289,11 +320,11 @@ KINDS: dict[str, tuple[Drawer, Callable[[Design], dict[str, float]]]] = {
 }
 
 
-def cells() -> Iterator[tuple[str, Design]]:
-    """Every cell: kind and design."""
+def cells(*, before: bool = True) -> Iterator[tuple[str, Design]]:
+    """Every cell: kind and design; `before`: with the bootstrap that was printed before, to compare with."""
     for design in DESIGNS:
         for kind in KINDS:
-            if kind != "bootstrap" or design.name == DESIGNS[0].name:
+            if kind != "bootstrap" or (before and design.name == DESIGNS[0].name):
                 yield kind, design
     yield "folds", Design(f"{IMAGES} patients, {FOLDS} folds x {REPEATS}", IMAGES // 2, IMAGES // 2)
 
@@ -307,9 +338,9 @@ def measure(kind: str, design: Design, draws: int) -> dict[str, dict[str, float]
         for name, interval in drawer(design, np.random.default_rng((seed, len(kind)))).items():
             found.setdefault(name, []).append(interval)
     table = {}
-    for name, intervals in found.items():
+    for name, given_in in found.items():
         # An end that does not exist is infinite, one that was left out is NaN.
-        low, high = (np.array([getattr(one, end) for one in intervals]) for end in ("low", "high"))
+        low, high = (np.array([getattr(one, end) for one in given_in]) for end in ("low", "high"))
         given = ~np.isnan(low) & ~np.isnan(high)
         truth = truths[name]
         low, high = low[given], high[given]
@@ -319,11 +350,28 @@ def measure(kind: str, design: Design, draws: int) -> dict[str, dict[str, float]
             "too_low": float((high < truth).mean()) if given.any() else math.nan,
             "too_high": float((low > truth).mean()) if given.any() else math.nan,
             "width": float(np.median(high - low)) if given.any() else math.nan,
-            "too_few": float(np.mean([one.too_few for one in intervals])),
+            "too_few": float(np.mean([one.too_few for one in given_in])),
             "not_given": float(np.mean(~given)),
-            "draws": len(intervals),
+            "draws": len(given_in),
         }
     return table
+
+
+def matrix(folder: Path) -> str:
+    """The coverages in Markdown, a line a metric, a column a design; draws in brackets, '-' where not done."""
+    found: dict[str, dict[str, str]] = {}
+    for kind, design in cells():
+        file = folder / f"{kind}-{design.name.replace(' ', '_').replace(',', '')}.json"
+        for name, one in json.loads(file.read_text("utf-8")).items() if file.is_file() else ():
+            said = "too few" if one["coverage"] is None else f"{one['coverage']:.3f} ({one['draws']})"
+            found.setdefault(name, {})[design.name] = said
+    names = [design.name for design in DESIGNS]
+    lines = [f"| coverage of 0.95 | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for metric, values in found.items():
+        shown = [values.get(name, "-") for name in names]
+        others = [f"{name}: {value}" for name, value in values.items() if name not in names]
+        lines.append(f"| {metric.replace('_', ' ')} | {' | '.join(others or shown)} |")
+    return "\n".join(lines)
 
 
 def report(folder: Path) -> str:
@@ -347,24 +395,42 @@ def report(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def exact() -> str:
+    """Coverage of Wilson's interval of a fraction of n, over truths from 0.05 to 0.95, by summation."""
+    truths = np.linspace(0.05, 0.95, 361)
+    lines = ["| of | mean | least | most | truths with 0.92 to 0.98 |", "|---|---|---|---|---|"]
+    for count in (10, 41, 200):
+        hits = np.arange(count + 1)
+        low, high = metrics.linear.wilson_bounds(hits, np.full(count + 1, count))
+        held = np.array([stats.binom.pmf(hits, count, p)[(low <= p) & (p <= high)].sum() for p in truths])
+        good = float(((held >= 0.92) & (held <= 0.98)).mean())
+        lines.append(f"| {count} | {held.mean():.3f} | {held.min():.3f} | {held.max():.3f} | {good:.2f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure every cell that is not done."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("coverage"))
+    parser.add_argument("--exact", action="store_true")
     parser.add_argument("--draws", type=int, default=400, help="five times as many for what is quick")
+    parser.add_argument("--before", action="store_true", help="also the bootstrap of before")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
+    if options.exact:
+        print(exact())
+        return
     if not options.report:
-        for kind, design in cells():
+        for kind, design in cells(before=options.before):
             file = options.out / f"{kind}-{design.name.replace(' ', '_').replace(',', '')}.json"
             if not file.is_file():
-                # Calibration is slow, and so is the bootstrap of before, which is there to compare with.
+                # Calibration is slow, and so is the bootstrap.
                 draws = options.draws * (5 if kind in ("masks", "folds") else 1)
                 print(f"{kind}: {design.name}, {draws} draws", flush=True)
                 write_json(file, measure(kind, design, draws))
-    print(report(options.out))
+    print(matrix(options.out), report(options.out), sep="\n\n")
 
 
 if __name__ == "__main__":

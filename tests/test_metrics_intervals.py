@@ -341,7 +341,9 @@ class TestDelong:
 
 
 class TestOperatingPoint:
-    def brute_force(self, scores: Floats, truth: Bools, given: float, grid: Floats) -> list[float]:
+    def brute_force(
+        self, scores: Floats, truth: Bools, given: float, grid: Floats, limit: float = CHI
+    ) -> list[float]:
         """Sensitivities for which some threshold is likely enough, by the definition."""
 
         def kl(p: float, q: float) -> float:
@@ -353,10 +355,10 @@ class TestOperatingPoint:
         for value in grid:
             best = min(
                 2 * n0 * kl(float((scores[~truth] < t).mean()), given)
-                + 2 * n1 * kl(float((scores[truth] >= t).mean()), value)
+                + n1 * (float((scores[truth] >= t).mean()) - value) ** 2 / (value * (1 - value))
                 for t in (*scores, math.inf)
             )
-            if best <= CHI:
+            if best <= limit:
                 kept.append(float(value))
         return kept
 
@@ -379,6 +381,15 @@ class TestOperatingPoint:
         found = metrics.sensitivity_at_specificity_interval(scores, truth, 0.95, patients=None)
         assert (found.low > 0) is bounded
         assert any(note.code is Caution.NO_LOWER_BOUND for note in found.notes) is not bounded
+
+    def test_with_no_lower_bound_all_of_the_error_stands_above(self) -> None:
+        # 10 negatives: the two-sided limit would be chi2 = 3.841, 5 % on one side is 1.645^2 = 2.706.
+        random = np.random.default_rng(5)
+        truth = np.arange(51) < 41
+        scores = random.normal(size=51) + 1.2 * truth
+        found = metrics.sensitivity_at_specificity_interval(scores, truth, 0.95, patients=np.arange(51))
+        kept = self.brute_force(scores, truth, 0.95, np.linspace(0.001, 0.999, 999), 1.644854**2)
+        assert found.low == 0 and found.high == pytest.approx(max(kept), abs=0.0011)
 
     def test_a_band_holds_its_curve(self) -> None:
         scores, truth, ids = drawn()

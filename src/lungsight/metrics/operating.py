@@ -3,8 +3,9 @@
 The threshold comes from the same images, so that an interval that takes it as given is too narrow. Here it is a
 nuisance of an empirical likelihood (Claeskens, Jing, Peng & Zhou, Can. J. Statist. 2003): s is inside the interval
 where some threshold t makes both 'the specificity at t is 95 %' and 'the sensitivity at t is s' likely enough,
-2 n0 KL(spec(t), 0.95) + 2 n1 KL(sens(t), s) <= chi2(1). With fewer than 38 negatives no threshold can be shown to be
-95 % specific: the lower bound is 0, and a note says so.
+2 n0 KL(spec(t), 0.95) + n1 (sens(t) - s)^2 / (s (1 - s)) <= chi2(1). The second part is Wilson's score statistic in
+place of the likelihood ratio: with ten cases it is less conservative. With fewer than 38 negatives no threshold can be
+shown to be 95 % specific: the lower bound is 0, a note says so, and all of the error of 5 % stands on the other side.
 """
 
 from __future__ import annotations
@@ -19,9 +20,6 @@ from lungsight.metrics.classification import sensitivity_at_specificity, specifi
 from lungsight.metrics.intervals import LEVEL, Bools, Floats, Interval, Note, Patients
 from lungsight.metrics.linear import design_effect, t_quantile
 from lungsight.wording import Caution, IntervalMethod
-
-STEPS = 50
-"""Halvings when a bound is searched: to 1e-15."""
 
 
 def sensitivity_at_specificity_interval(
@@ -130,6 +128,11 @@ def _bounds(
     level: float,
 ) -> tuple[float, float]:
     limit = t_quantile(math.inf, level) ** 2
+    # Even where no negative lies above it, no threshold is shown to be as specific: there is no lower bound, whatever
+    # the scores are, and the upper one may miss as often as both together.
+    one_sided = given > 0 and -2 * negatives * math.log(given) <= limit
+    if one_sided:
+        limit = t_quantile(math.inf, 2 * level - 1) ** 2
     spent = 2 * negatives * _divergence(below, np.full(below.size, given))
     fits = spent <= limit
     if not fits.any():
@@ -137,19 +140,14 @@ def _bounds(
         at = int(np.searchsorted(-below, -given))
         fits[max(0, at - 1) : at + 1] = True
         spent = np.minimum(spent, limit)
-    rates, left = above[fits], (limit - spent[fits]) / (2 * positives)
-    return float(_solve(rates, left, 0.0).min()), float(_solve(rates, left, 1.0).max())
-
-
-def _solve(rates: Floats, budget: Floats, end: float) -> Floats:
-    """The value furthest towards `end` (0 or 1) whose divergence from each rate is within its budget."""
-    inside, outside = rates.copy(), np.full(rates.size, end)
-    within = _divergence(rates, outside) <= budget
-    for _ in range(STEPS):
-        middle = (inside + outside) / 2
-        fits = _divergence(rates, middle) <= budget
-        inside, outside = np.where(fits, middle, inside), np.where(fits, outside, middle)
-    return np.where(within, end, inside)
+    rates, left = above[fits], limit - spent[fits]
+    # Wilson's bounds with what is left of the limit in place of z^2.
+    centre = (rates + left / (2 * positives)) / (1 + left / positives)
+    half = np.sqrt(left * (rates * (1 - rates) / positives + left / (4 * positives**2))) / (
+        1 + left / positives
+    )
+    low = 0.0 if one_sided else max(0.0, float((centre - half).min()))
+    return low, min(1.0, float((centre + half).max()))
 
 
 def _divergence(observed: Floats, wanted: Floats) -> Floats:
