@@ -1,13 +1,14 @@
 """How often the audit gives which answer: scorers of known kind on drawn X-rays with known shortcuts.
 
-    python benchmarks/audit_operating.py --out operating             # table: 5 data sets x 6 scorers x 100 seeds
+    python benchmarks/audit_operating.py --out operating --first 100 --last 149    # 5 data sets x 6 scorers x 50 seeds
     python benchmarks/audit_operating.py --out operating --planted   # planted shortcuts of six kinds and five strengths
     python benchmarks/audit_operating.py --out operating --report    # print what is done
 
 Every X-ray is drawn once, at 64 pixels, and kept in the folder; a data set draws its images, sources and looks from
 these. Each pair of lungs stands in the background of another X-ray, drawn by lot, and the look of a source (a border
-and a marker) lies outside the lungs, so that what a scorer uses is known. The rules of `lungsight.audit.verdict` were
-last changed after seeds 50 to 58 had been seen; seeds 0 to 49 have X-rays of their own and are the ones to report.
+and a marker) lies outside the lungs, so that what a scorer uses is known. Each fifty seeds have their own X-rays. The
+rules were changed after seeds 0 to 58 had been seen (contrast decides nothing since 50 to 58; intervals out of fold are
+wider since 0 to 49); seeds 100 to 149 are the ones to report.
 Stopped, the same command does the rest. Needs `lungsight[train]`.
 """
 
@@ -45,11 +46,11 @@ Masks = NDArray[np.bool_]
 Features = dict[Region, NDArray[np.float32]]
 
 POOL = 500
-"""X-rays drawn for each half of the seeds."""
+"""X-rays drawn for each fifty seeds."""
 IMAGES, TRAINING = 200, 250
 """Images that an audit sees, and others that a scorer is trained on."""
 SETTINGS = Settings(px=32, folds=5, probe="linear", images=IMAGES, perturbed=IMAGES)
-SEEDS, HALF = 100, 50
+SEEDS, HALF = 150, 50
 KINDS = ("source = class", "75 %", "two clean sources", "40 clean sources", "case mix")
 SCORERS = ("lungs only", "background only", "border", "mix", "random", "severity")
 USES_BACKGROUND = ("background only", "border", "mix")
@@ -72,7 +73,7 @@ class Pool:
 
 
 def load_pool(folder: Path, half: int, count: int = POOL) -> Pool:
-    """Draw the X-rays of one half of the seeds, or read them; kept in blocks of 50."""
+    """Draw the X-rays of one fifty of the seeds, or read them; kept in blocks of 50."""
     blocks = []
     for start in range(0, count, 50):
         path = folder / f"pool-{half}-{start}.npz"
@@ -290,9 +291,8 @@ def one_cell(pool: Pool, kind: str, seed: int, strength: float | None = None) ->
 
 
 def cells(planted: bool, seeds: range) -> Iterator[tuple[str, float | None, int]]:
-    """What there is to do, seeds in the outer loop and the two halves in turn: a part of it is already of use."""
-    order = sorted(seeds, key=lambda seed: (seed % HALF, seed))
-    for seed in order:
+    """What there is to do, seeds in the outer loop: a part of it is already of use."""
+    for seed in seeds:
         if planted:
             yield from ((kind, strength, seed) for kind in PLANTED for strength in STRENGTHS)
         else:
@@ -309,7 +309,7 @@ def run(out: Path, planted: bool, seeds: range, minutes: float) -> None:
     for kind, strength, seed in cells(planted, seeds):
         if (kind, strength, seed) in done:
             continue
-        half = int(seed >= HALF)
+        half = seed // HALF
         if half not in pools:
             pools[half] = load_pool(out, half)
         start = time.process_time()
@@ -362,6 +362,26 @@ def report(out: Path, seeds: range) -> None:
             print(f"{kind:10} {name:12} taken at {STRENGTHS}:", "  ".join(rates))
 
 
+def markdown(out: Path, seeds: range) -> None:
+    """Print the table of docs/honesty.md: counts of 'offered', and of 'taken' or 'explained', by data and scorer."""
+    lines = [one for one in read(out / "table.jsonl") if one["seed"] in seeds]
+    print(f"| data | a shortcut is offered | {' | '.join(SCORERS)} |")
+    print("| --- " * (len(SCORERS) + 2) + "|")
+    false, found = [0, 0], [0, 0]
+    for kind in KINDS:
+        here = [one["answers"] for one in lines if one["kind"] == kind]
+        offered = sum(one["random"]["data"] in OFFERED for one in here)
+        cells = [f"{offered} of {len(here)}"]
+        for name in SCORERS:
+            alarms = sum(one[name]["score"] in ALARM for one in here)
+            takes = name in USES_BACKGROUND and "clean" not in kind
+            counted = found if takes else false
+            counted[0], counted[1] = counted[0] + alarms, counted[1] + len(here)
+            cells.append(f"**{alarms} of {len(here)}**" if takes else f"{alarms} of {len(here)}")
+        print(f"| {kind} | {' | '.join(cells)} |")
+    print(f"\n{len(lines)} data sets: {false[0]} of {false[1]} false, {found[0]} of {found[1]} found")
+
+
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(
@@ -378,6 +398,7 @@ def main() -> None:
     seeds = range(given.first, given.last + 1)
     if given.report:
         report(given.out, seeds)
+        markdown(given.out, seeds)
     else:
         run(given.out, given.planted, seeds, given.minutes)
 

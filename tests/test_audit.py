@@ -15,7 +15,16 @@ from lungsight.dataset import Dataset, Row
 from lungsight.errors import DataError, ModelError
 from lungsight.metrics import Interval
 from lungsight.records import from_json, to_json
-from lungsight.wording import CriterionKey, DataAnswer, ImageChange, Property, Region, ScoreAnswer
+from lungsight.wording import (
+    CriterionKey,
+    DataAnswer,
+    ImageChange,
+    IntervalMethod,
+    NoPixels,
+    Property,
+    Region,
+    ScoreAnswer,
+)
 from small_runs import phantoms, train_diagnosis, without_patients, write_table
 from tiny_networks import draw_chest, write_bundle
 
@@ -24,7 +33,6 @@ from lungsight.audit import (
     Settings,
     audit,
     model_hash,
-    no_pixels,
     perturb,
     probe,
     read_audit,
@@ -36,9 +44,10 @@ from lungsight.audit import (
 from lungsight.audit.audited import load_audited
 from lungsight.audit.leakage import find_leakage, near_duplicates
 from lungsight.audit.records import Change, Leakage, Probe, Score, SourceStep, Transplant
-from lungsight.audit.statistics import Estimate
+from lungsight.audit.statistics import Estimate, estimate
 from lungsight.audit.store import Store
 from lungsight.audit.verdict import FAMILY_ERROR, decide
+from lungsight.evaluation.no_pixels import no_pixel_scores, score_by
 
 TINY = Settings(px=32, folds=2, epochs=1, min_steps=40, images=400, perturbed=120)
 
@@ -227,9 +236,8 @@ class TestNoPixels:
         ]
 
     def test_the_fraction_of_a_category_is_that_of_the_other_folds(self) -> None:
-        values = np.array(["a", "a", "a", "b", "b", "new"])
-        truth, folds = np.array([1, 1, 0, 0, 0, 1], bool), np.array([0, 1, 1, 0, 1, 0])
-        found = no_pixels.fractions_of(values, truth, folds)
+        rows = self.rows(["a", "a", "a", "b", "b", "new"], [True, True, False, False, False, True])
+        found = score_by(NoPixels.SOURCE, rows, np.array([0, 1, 1, 0, 1, 0]))
         # Fold 0 learns from a: 1 of 2, b: 0 of 1, in all 1 of 3; one image's worth of the whole is mixed in.
         assert found[0] == pytest.approx((1 + 1 / 3) / 3)
         assert found[3] == pytest.approx((0 + 1 / 3) / 2)
@@ -248,6 +256,34 @@ class TestNoPixels:
         rows = self.rows(["a", "b"] * 40, [True, False] * 40)
         one = retraining.without_pixels(rows, TINY)[0]
         assert one.key == "source" and one.pooled.auroc.value == 1.0 and one.same_source.pairs == 0
+
+
+class TestOutOfFold:
+    def test_an_interval_of_scores_out_of_five_folds_is_one_and_a_half_times_as_wide(self) -> None:
+        # Nadeau & Bengio: the variance times 1 + 5 / 4, that is the standard error times 1.5, on the logit scale.
+        rng = np.random.default_rng(3)
+        truth = np.arange(80) < 40
+        scores, who = rng.normal(size=80) + 0.5 * truth, np.arange(80).astype(str)
+        given, folds = estimate(scores, truth, who), estimate(scores, truth, who, folds=5)
+        assert folds.auroc.value == given.auroc.value and folds.auroc.method is IntervalMethod.DELONG_FOLDS
+        spans = [
+            math.log(a.high / (1 - a.high)) - math.log(a.low / (1 - a.low))
+            for a in (given.auroc, folds.auroc)
+        ]
+        assert spans[1] / spans[0] == pytest.approx(1.5)
+        assert folds.p > given.p
+
+    def test_what_the_table_does_not_say_is_a_value_for_the_audit_and_not_for_an_evaluation(self) -> None:
+        # One source writes the sex, the other does not: that alone gives the class away.
+        rows = [
+            Row(str(i), Path("x"), patient=str(i), covid=i % 2 == 0, sex="FM"[i // 2 % 2] if i % 2 else "")
+            for i in range(40)
+        ]
+        folds = np.arange(40) // 2 % 5
+        found = score_by(NoPixels.SEX, rows, folds)
+        assert found is not None and found[::2].min() > found[1::2].max()
+        known = no_pixel_scores([row for row in rows if row.sex], seed=0)
+        assert [one.model for one in known] == [NoPixels.SEX]
 
 
 class TestLeakage:

@@ -126,6 +126,7 @@ class IntervalMethod(StrEnum):
 
     BOOTSTRAP = "bootstrap"
     DELONG = "delong"
+    DELONG_FOLDS = "delong_folds"
     DELONG_PAIRED = "delong_paired"
     EMPIRICAL_LIKELIHOOD = "empirical_likelihood"
     LINEAR_LOGIT = "linear_logit"
@@ -591,6 +592,7 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
     IntervalMethod: {
         IntervalMethod.BOOTSTRAP: "bootstrap over patients, percentile",
         IntervalMethod.DELONG: "DeLong clustered by patient, logit scale",
+        IntervalMethod.DELONG_FOLDS: "DeLong clustered by patient, logit scale, widened for training in folds",
         IntervalMethod.DELONG_PAIRED: "DeLong clustered by patient, paired",
         IntervalMethod.EMPIRICAL_LIKELIHOOD: "empirical likelihood, with the threshold's own uncertainty",
         IntervalMethod.LINEAR_LOGIT: "linearised over patients, logit scale",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight import provenance
-from lungsight.audit import no_pixels, retraining
+from lungsight.audit import retraining
 from lungsight.audit.audit import check_patients
 from lungsight.audit.audited import check_classes
 from lungsight.audit.leakage import leakage_between
@@ -101,8 +101,8 @@ def audit_data(
     known = with_masks(chosen, arrays)
     rows, data = known.rows, usable.fingerprint()
     store = Store(Path(out) / "steps" if out is not None else None, "data", data, settings)
-    folds = no_pixels.folds_by_patient(rows, settings.folds, settings.seed)
-    scores = {key: found[1] for key, found in no_pixels.no_pixel_scores(rows, folds, settings.seed).items()}
+    folds = retraining.folds_by_patient(rows, settings.folds, settings.seed)
+    scores: dict[str, Floats] = {**retraining.no_pixel_scores(rows, folds, settings.seed)}
     probes = []
     for region in SEEN:
         probes.append(
@@ -162,9 +162,9 @@ def best_of(scores: dict[str, Floats], rows: Sequence[Row], folds: NDArray[np.in
         chosen[key] += 1
         taken[here] = np.nan_to_num(scores[key][here], nan=0.5)
     sources = [f"{fold}\x1f{row.source}" for fold, row in zip(folds, rows, strict=True)]
-    return Best(
-        estimate(taken, truth, patients, folds), estimate(taken, truth, patients, sources), dict(chosen)
-    )
+    count = len(np.unique(folds))
+    pooled, same = (estimate(taken, truth, patients, one, folds=count) for one in (folds, sources))
+    return Best(pooled, same, dict(chosen))
 
 
 def _area(score: Floats, truth: Bools, folds: NDArray[np.int64], where: Bools) -> float:

@@ -9,20 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.audit import no_pixels, probe, regions
+from lungsight.audit import probe, regions
 from lungsight.audit.audited import Audited
 from lungsight.audit.compare import two_sources
 from lungsight.audit.records import LeftOut, Probe, Settings, SourceStep, SourceTest
 from lungsight.audit.statistics import Bools, Floats, estimate, patients_of, truth_of
 from lungsight.audit.steps import Values
 from lungsight.audit.store import Store
+from lungsight.dataset.split import clusters
 from lungsight.dataset.table import Row
+from lungsight.evaluation.no_pixels import FORESTS, deal_folds, score_by
 from lungsight.metrics import FEW_PATIENTS
 from lungsight.progress import ProgressCallback
-from lungsight.wording import AuditCaveat, Region
+from lungsight.wording import AuditCaveat, NoPixels, Region
 
 Inputs = NDArray[Any]
 TRAINED = (Region.WHOLE, Region.BORDER, Region.BACKGROUND, Region.LUNGS_BLACK, Region.LUNGS)
+WITHOUT_PIXELS = (
+    NoPixels.SOURCE,
+    NoPixels.SUBSOURCE,
+    NoPixels.VIEW,
+    NoPixels.HEADER,
+    NoPixels.PERSON,
+)
 NO_SUBSOURCE_LEFT_OUT = (Region.WHOLE, Region.BORDER, Region.LUNGS)
 
 
@@ -80,12 +89,13 @@ def as_probe(key: str, method: str, scores: Floats, rows: Sequence[Row], folds: 
     good = np.isfinite(scores)
     kept = [row for row, ok in zip(rows, good, strict=True) if ok]
     truth, patients, fold = truth_of(kept), patients_of(kept), folds[good]
+    count = len(np.unique(folds))
     strata = [
         [str(k) for k in fold],
         [f"{k}\x1f{row.source}" for k, row in zip(fold, kept, strict=True)],
         [f"{k}\x1f{row.source}\x1f{row.subsource}" for k, row in zip(fold, kept, strict=True)],
     ]
-    pooled, same, host = (estimate(scores[good], truth, patients, one) for one in strata)
+    pooled, same, host = (estimate(scores[good], truth, patients, one, folds=count) for one in strata)
     return Probe(key, method, len(kept), pooled, same, host)
 
 
@@ -108,7 +118,7 @@ def retrain(
     """
     chosen = probe.subsample(rows, settings.images, settings.seed)
     part = [rows[i] for i in chosen]
-    folds = no_pixels.folds_by_patient(part, settings.folds, settings.seed)
+    folds = folds_by_patient(part, settings.folds, settings.seed)
     keys = wanted if wanted is not None else (*TRAINED, Region.THUMBNAIL, Region.HISTOGRAM)
     total, done, found = len(keys) * settings.folds, 0, []
 
@@ -142,11 +152,25 @@ def one_probe(
     return as_probe(region, method, found, rows, folds)
 
 
+def folds_by_patient(rows: Sequence[Row], folds: int, seed: int) -> NDArray[np.int64]:
+    """(N,) number of the fold of each image; patients, and images of one film, wholly in one."""
+    return deal_folds(clusters(rows).astype(np.int64), truth_of(rows), folds, seed)
+
+
+def no_pixel_scores(rows: Sequence[Row], folds: NDArray[np.int64], seed: int) -> dict[NoPixels, Floats]:
+    """(N,) scores out of fold of every model without pixels that the table has values for."""
+    found = {key: score_by(key, rows, folds, seed=seed) for key in WITHOUT_PIXELS}
+    return {key: scores for key, scores in found.items() if scores is not None}
+
+
 def without_pixels(rows: Sequence[Row], settings: Settings) -> tuple[Probe, ...]:
     """The models that see no pixel, on all rows."""
-    folds = no_pixels.folds_by_patient(rows, settings.folds, settings.seed)
-    models = no_pixels.no_pixel_scores(rows, folds, settings.seed)
-    return tuple(as_probe(key, method, scores, rows, folds) for key, (method, scores) in models.items())
+    folds = folds_by_patient(rows, settings.folds, settings.seed)
+    scores = no_pixel_scores(rows, folds, settings.seed)
+    return tuple(
+        as_probe(key, "forest" if key in FORESTS else "fraction", found, rows, folds)
+        for key, found in scores.items()
+    )
 
 
 def source_step(audited: Audited, settings: Settings, store: Store, progress: ProgressCallback) -> SourceStep:
@@ -178,13 +202,13 @@ def _source_tests(audited: Audited, settings: Settings, store: Store) -> tuple[S
     ]
     chosen = probe.subsample(every, settings.images, settings.seed)
     rows, indices, label = [every[i] for i in chosen], found.indices[chosen], found.first[chosen]
-    folds = no_pixels.folds_by_patient(rows, settings.folds, settings.seed)
+    folds = folds_by_patient(rows, settings.folds, settings.seed)
     tests = []
     for region in (Region.WHOLE, Region.BORDER, Region.LUNGS):
         fit, _ = _fit(region, settings)
         inputs = _inputs(region, audited.images[indices], audited.masks[indices], settings)
         scores = out_of_fold(fit, inputs, label, folds, settings, store, f"source-{region}")
-        auroc = estimate(scores, label, patients_of(rows), folds)
+        auroc = estimate(scores, label, patients_of(rows), folds, folds=settings.folds)
         tests.append(SourceTest(*found.names, found.finding, region, len(rows), auroc))
     return tuple(tests)
 
@@ -246,7 +270,8 @@ def subsources_left_out(
             name = f"without-subsource-{int(np.flatnonzero(np.unique(sources) == source)[0])}-{region}"
             scores = out_of_fold(fit, inputs, truth[here], folds, settings, store, name)
             good = np.isfinite(scores)
-            auroc = estimate(scores[good], truth[here][good], patients_of(part)[good], folds[good])
+            patients, count = patients_of(part)[good], len(np.unique(folds))
+            auroc = estimate(scores[good], truth[here][good], patients, folds[good], folds=count)
             found.append(LeftOut("subsource", str(source), region, int(good.sum()), auroc))
     return tuple(found)
 

@@ -55,14 +55,21 @@ def estimate(
     truth: ArrayLike,
     patients: Sequence[str] | NDArray[np.str_] | None,
     strata: ArrayLike | None = None,
+    *,
+    folds: int = 0,
 ) -> Estimate:
     """AUROC over the pairs (positive, negative) of one stratum, each pair counted once.
+
+    Scores out of fold come from models that share training images, so that their AUROC varies more than DeLong's
+    variance says: 1.4 times as much in the standard error where nothing is to be found, among 200 images. With K
+    folds the variance takes the factor of Nadeau & Bengio (Machine Learning 2003), 1 + K / (K - 1).
 
     Args:
         score: (N,) any real numbers.
         truth: (N,) bool.
         patients: (N,) ids; None: images are taken as independent.
         strata: (N,) labels; None: all pairs are compared.
+        folds: K, of scores that models gave which were trained on the other folds; 0: the model is given.
     """
     values, known = np.asarray(score, np.float64), np.asarray(truth, bool)
     who = Patients.of(patients, known.size)
@@ -90,8 +97,10 @@ def estimate(
         used_positive[positive] = used_negative[negative] = 1
     counts = [int(who.having(used.astype(bool)).sum()) for used in (used_positive, used_negative)]
     used = (used_positive + used_negative).astype(bool)
-    error = _error(pull, known, who, counts)
+    widened = math.sqrt(1 + folds / (folds - 1)) if folds > 1 else 1.0
+    error = widened * _error(pull, known, who, counts)
     low, high, p = _bounds(area, error, counts)
+    method = IntervalMethod.DELONG_FOLDS if folds > 1 else IntervalMethod.DELONG
     notes = who.notes
     if min(counts) < FEW_PATIENTS:
         few = Caution.FEW_IN_CLASS if who.known else Caution.FEW_IMAGES_IN_CLASS
@@ -102,7 +111,7 @@ def estimate(
         high,
         int(used.sum()),
         int(who.having(used).sum()) if who.known else None,
-        IntervalMethod.DELONG,
+        method,
         notes,
     )
     return Estimate(interval, p, pairs, *counts)

@@ -1,5 +1,7 @@
 """Models that see no pixels: source, sub-source, file header, age, sex and view, scored out of fold.
 
+The table of an evaluation (`no_pixel_scores`) and the audit (`score_by`) share them.
+
 A category scores the fraction of positives among the training images of the same category; one that was not seen in
 training counts as the mean (a sub-source as its source's). The file header (width, height, their ratio, bytes, mode)
 and age go through a random forest. Patients, and what the table marks as one film, are wholly in one fold.
@@ -11,6 +13,7 @@ several times, so that most pairs take part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +33,17 @@ TREES, LEAF, SAMPLE = 40, 8, 2000
 """Trees of a forest, images in a leaf at least, and images a tree is grown on at most."""
 REPEATS = 3
 """Deals of the folds: with five folds half of the pairs are compared at least once."""
+REPORTED = (
+    NoPixels.SOURCE,
+    NoPixels.SUBSOURCE,
+    NoPixels.HEADER,
+    NoPixels.AGE,
+    NoPixels.SEX,
+    NoPixels.VIEW,
+)
+"""The models of an evaluation."""
+FORESTS = (NoPixels.HEADER, NoPixels.AGE, NoPixels.PERSON)
+"""Numbers go through a random forest, categories through the fraction of the target."""
 PRIOR = 1.0
 """Images' worth of the overall fraction that is mixed into each category's own."""
 HEADER_NAMES = ("original_width", "original_height", "original_bytes")
@@ -62,7 +76,7 @@ def no_pixel_scores(rows: Sequence[Row], *, folds: int = 5, seed: int = 0) -> tu
     together = clusters(rows).astype(np.int64)
     return tuple(
         _scored(model, values, rows, together, folds, seed)
-        for model in _LEARNERS
+        for model in REPORTED
         if (values := _values(model, rows)) is not None
     )
 
@@ -88,18 +102,31 @@ def subsource_left_out(
     return _scored(model, values, rows, clusters(rows, members.values()).astype(np.int64), folds, seed)
 
 
+def score_by(model: NoPixels, rows: Sequence[Row], folds: Codes, *, seed: int = 0) -> Floats | None:
+    """(N,) scores of one model out of the given folds; that the table does not say is a value like any other.
+
+    Args:
+        folds: (N,) numbers, as `deal_folds` gives them.
+
+    Returns:
+        None where the table has fewer than two different values.
+    """
+    values = _values(model, rows, missing=-1.0)
+    return None if values is None else _score(model, values, truth_of(rows), folds, seed)
+
+
 def _scored(
     model: NoPixels, values: Floats, rows: Sequence[Row], together: Codes, folds: int, seed: int
 ) -> NoPixelScore:
     truth = truth_of(rows)
-    deals = [_deal(together, truth, folds, seed + repeat) for repeat in range(REPEATS)]
+    deals = [deal_folds(together, truth, folds, seed + repeat) for repeat in range(REPEATS)]
     scores = [_score(model, values, truth, deal, seed + repeat) for repeat, deal in enumerate(deals)]
     numbers = [deal + folds * repeat for repeat, deal in enumerate(deals)]
     known = int(np.isfinite(values).any(axis=1).sum())
     return NoPixelScore(model, known, np.stack(scores), np.stack(numbers))
 
 
-def _deal(groups: Codes, truth: Bools, folds: int, seed: int) -> Codes:
+def deal_folds(groups: Codes, truth: Bools, folds: int, seed: int) -> Codes:
     """(N,) number of the fold of each row; groups wholly in one, each fold with its part of either class.
 
     Folds are not stratified by source: that would give a held-out fold the class fraction that every source has in
@@ -169,27 +196,31 @@ _LEARNERS: dict[NoPixels, Callable[[Floats, Bools, Floats, int], Floats]] = {
     NoPixels.HEADER: _forest,
     NoPixels.AGE: _forest,
     NoPixels.SEX: _fractions,
+    NoPixels.PERSON: _forest,
     NoPixels.VIEW: _fractions,
 }
 
 
-def _values(model: NoPixels, rows: Sequence[Row]) -> Floats | None:
-    """(N, K), NaN where the table does not say; None where it has fewer than two different values."""
+def _values(model: NoPixels, rows: Sequence[Row], *, missing: float = math.nan) -> Floats | None:
+    """(N, K), `missing` where the table does not say; None where it has fewer than two different values."""
+    sources = [row.source for row in rows]
     if model is NoPixels.HEADER:
         numbers = np.array([[_number(getattr(row, name)) for name in HEADER_NAMES] for row in rows])
         modes = _indexed([row.original_mode for row in rows])
         values = np.column_stack([numbers, numbers[:, 0] / np.maximum(numbers[:, 1], 1), modes])
     elif model is NoPixels.AGE:
         values = np.array([[_number(row.age)] for row in rows])
-    else:
+    elif model is NoPixels.PERSON:
+        named = [_indexed([str(getattr(row, name)) for row in rows]) for name in ("sex", "view")]
+        values = np.column_stack([[_number(row.age) for row in rows], *named])
+    elif model is NoPixels.SUBSOURCE:
         names = [f"{row.source}\x1f{row.subsource}" if row.subsource else "" for row in rows]
-        if model is not NoPixels.SUBSOURCE:
-            names = [str(getattr(row, model.value)) for row in rows]
-        values = _indexed(names)[:, np.newaxis]
-        if model is NoPixels.SUBSOURCE:
-            values = np.column_stack([_indexed([row.source for row in rows]), values])
-            if len(set(names) - {""}) < 2:
-                return None
+        values = np.column_stack([_indexed(sources), _indexed(names)])
+        if len(set(names) - {""}) < 2:
+            return None
+    else:
+        values = _indexed([str(getattr(row, model.value)) for row in rows])[:, np.newaxis]
+    values = np.where(np.isfinite(values), values, missing)
     known = values[np.isfinite(values).any(axis=1)]
     return values if len(known) and len(np.unique(known, axis=0)) > 1 else None
 
