@@ -13,8 +13,8 @@ from lungsight.card import Calibration, Card, InputSettings, TrainedOn
 from lungsight.config import Recipe
 from lungsight.errors import ModelError
 from lungsight.evaluation.conformal import conformal_of
-from lungsight.evaluation.crossvalidation import fold_folders, load_calibration
-from lungsight.evaluation.runs import load_metrics
+from lungsight.evaluation.crossvalidation import load_calibration
+from lungsight.evaluation.runs import load_metrics, member_folders
 from lungsight.model import Model, save
 from lungsight.networks import GATE_CLASSES, NETWORKS, LungsCNN, LungsEnsemble, Mirrored
 from lungsight.records import to_toml
@@ -53,8 +53,8 @@ def export(
 ) -> tuple[Model, float]:
     """Write `NAME.onnx` and its card, and of a lung network also `NAME.safetensors`, for a start of further training.
 
-    A cross-validated folder becomes one network: the mean logit of its folds, calibrated on their out-of-fold
-    scores, for images half of which are COVID-19.
+    A cross-validated folder becomes one network: the mean logit of one network of each repeat, calibrated on the
+    out-of-fold means of as many, for images half of which are COVID-19.
 
     Args:
         run: a finished and evaluated run, or a cross-validated folder.
@@ -69,12 +69,12 @@ def export(
         ModelError: no finished run, not evaluated, or the exported network differs.
     """
     folder = Path(run)
-    folds = fold_folders(folder)
+    folds = member_folders(folder)
     recipe, network = load_run(folds[0] if folds else folder)
-    if folds:
-        networks = [load_run(fold)[1] for fold in folds]
-        network = _ensemble(networks)
     metrics = load_metrics(folder)
+    if folds:
+        networks = [load_run(fold)[1] for fold in folds[: int(metrics.get("repeats", 1))]]
+        network = _ensemble(networks)
     facts = _facts(folds[0] if folds else folder)
     code, difference = to_onnx(network, recipe)
     sizes = facts.get("split", {})

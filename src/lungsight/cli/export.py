@@ -53,7 +53,8 @@ def cross_validate(
         int, typer.Option(min=1, max=100, help="Train all folds so many times, with the next seeds.")
     ] = 1,
     masks: Annotated[
-        Path | None, typer.Option(help="A lung run whose masks are applied, instead of the data set's own.")
+        Path | None,
+        typer.Option(help="A lung run, or 'shipped', whose masks are applied instead of the data set's own."),
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,
     columns: Annotated[

@@ -19,8 +19,8 @@ def conformal_of(folder: Path, coverage: float = COVERAGE) -> Conformal:
     """The limits from `predictions.csv` of a cross-validated folder, where every image was scored by networks that saw
     no image of its patient.
 
-    The mean of all folds' networks ships, while these are of single folds (means over repeats): the shipped network's
-    logits vary less, so that its sets are if anything too large.
+    What `ship.export` writes is a mean of one network of each repeat, which is what these scores are of. A mean of more
+    networks, as the ten folds that ship, varies less: its sets are if anything too large.
 
     Raises:
         ModelError: the table is missing or damaged.

@@ -2,7 +2,8 @@
 
 One deal of the folds and one seed are one draw of what training can give. The deals are repeated over seeds; the mean
 logit of an image over the repeats, each from a network that did not see its patient, is what a mean of as many networks
-says of it. The mean of such networks ships, so the calibration on the card is fitted to these means.
+says of it. Such a mean is what `ship.export` writes, one network of each repeat, with the calibration fitted to these
+out-of-fold means: what ships is of the kind that was cross-validated.
 
 Three AUROCs are given. `auroc_folds`: mean over folds, with the corrected t interval of Nadeau & Bengio (Machine
 Learning 2003; for repeated folds Bouckaert & Frank 2004), which holds what training and folds add.
@@ -31,6 +32,7 @@ from lungsight.dataset.table import Dataset, Row
 from lungsight.errors import ConfigError, ModelError
 from lungsight.evaluation.cohort import count_patients, patients, truth_of
 from lungsight.evaluation.compute import score_metrics
+from lungsight.evaluation.predicted_masks import with_predicted_masks
 from lungsight.evaluation.records import ScoreMetrics
 from lungsight.evaluation.runs import fold_folders, read_split
 from lungsight.files import write_bytes, write_text
@@ -118,6 +120,9 @@ def cross_validate(
     Started again, it goes on where it stopped. Writes `predictions.csv`, `metrics.json` and `config.toml`; the runs lie
     in `fold-1`, `fold-2` ..., those of further repeats, with the next seeds, in `repeat-2/fold-1` ...
 
+    Args:
+        mask_run: a lung run whose masks are applied in place of the table's; 'shipped': the lung network that ships.
+
     Raises:
         ConfigError: the recipe is not one of diagnosis, or `repeats` is below 1.
         DataError: too few patients for the folds, or no patient ids.
@@ -127,6 +132,8 @@ def cross_validate(
     if repeats < 1:
         raise ConfigError("there must be at least one repeat", where="repeats")
     folder = Path(out)
+    if mask_run is not None and recipe.data.crop_mode != "resize":
+        dataset = with_predicted_masks(select_rows(dataset, recipe), recipe, mask_run, folder / "masks.npz")
     rows: dict[str, Row] = {}
     scored: list[dict[str, tuple[int, float]]] = []
     for repeat in range(repeats):
@@ -141,11 +148,10 @@ def cross_validate(
                 run,
                 resume=True,
                 listener=listener,
-                mask_run=mask_run,
                 cache=cache,
                 command=command,
             )
-            for row, value in _score_fold(run, dataset, mask_run, cache):
+            for row, value in _score_fold(run, dataset, cache):
                 rows[row.id], found[row.id] = row, (fold + 1, value)
         scored.append(found)
     kept = tuple(row for row in rows.values() if all(row.id in found for found in scored))
@@ -156,11 +162,9 @@ def cross_validate(
     return result
 
 
-def _score_fold(
-    run: Path, dataset: Dataset, mask_run: Path | None, cache: Path | None
-) -> list[tuple[Row, float]]:
+def _score_fold(run: Path, dataset: Dataset, cache: Path | None) -> list[tuple[Row, float]]:
     recipe, network = load_run(run)
-    kept, examples, _ = prepare(select_rows(dataset, recipe), recipe, cache=cache, mask_run=mask_run)
+    kept, examples, _ = prepare(select_rows(dataset, recipe), recipe, cache=cache)
     of = read_split(run)
     test = np.array([i for i, row in enumerate(kept) if of.get(row.id) == "test"], np.int64)
     values = logit(predict(network, recipe, examples.inputs[test]))

@@ -120,6 +120,12 @@ def fold_folders(folder: str | Path) -> list[Path]:
     return sorted(path for path in Path(folder).glob("fold-*") if path.is_dir())
 
 
+def member_folders(folder: str | Path) -> list[Path]:
+    """The runs whose mean is what a cross-validated folder says: the first fold of each repeat."""
+    repeats = sorted(Path(folder).glob("repeat-*"), key=lambda path: int(path.name.partition("-")[2]))
+    return [run for run in (Path(folder) / "fold-1", *(one / "fold-1" for one in repeats)) if run.is_dir()]
+
+
 def load_metrics(run: str | Path) -> dict[str, Any]:
     """`metrics.json` of a run, with the metrics of its score or masks at the top.
 
