@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,30 +15,32 @@ import numpy as np
 import pytest
 
 from lungsight.errors import DataError, OutputError
-from lungsight.metrics import Interval
+from lungsight.evaluation.records import GroupAuroc, MaskMetrics, ScoreMetrics, SourceMetrics
+from lungsight.metrics import Confusion, Interval
 from lungsight.paper import architecture
-from lungsight.paper.report import write_reproduction
-from lungsight.phantom import draw
-from lungsight.report import charts, image_tiles
-from lungsight.report.content import (
+from lungsight.paper.content import (
     Architecture,
     Budget,
     ComparisonRow,
     CountTable,
-    CropExample,
-    Curve,
     DiagnosisResult,
-    HonestRow,
     Layer,
-    MaskExample,
-    MaskScores,
-    Measure,
     Reproduction,
     Run,
     SegmentationResult,
 )
+from lungsight.paper.report import write_reproduction
+from lungsight.phantom import draw
+from lungsight.report import charts, image_tiles
+from lungsight.report.content import (
+    CropExample,
+    Curve,
+    MaskExample,
+    Measure,
+)
 from lungsight.report.page import BANNER, Page, Tile
 from lungsight.report.tables import Table, show
+from lungsight.wording import IntervalMethod
 
 
 class _Reader(HTMLParser):
@@ -108,6 +111,24 @@ def _cnn() -> Architecture:
     return Architecture("CNN for diagnosis", layers, 1.0, 14_027_841, 14_027_841)
 
 
+def _interval(value: float, low: float = math.nan, high: float = math.nan) -> Interval:
+    return Interval(value, low, high, 1657, 900, IntervalMethod.DELONG)
+
+
+def _score(counts: Confusion, accuracy: Interval, auroc: Interval) -> ScoreMetrics:
+    same = GroupAuroc(_interval(0.71, 0.58, 0.83), 1, 138, 4000)
+    return ScoreMetrics(
+        threshold=0.5,
+        metrics={"auroc": auroc, "accuracy": accuracy},
+        ece=0.02,
+        majority_accuracy=0.93,
+        confusion=counts,
+        sources=SourceMetrics(auroc, same, None),
+        calibration_curve=(),
+        decision_curve=(),
+    )
+
+
 def _results(count: int = 3) -> Reproduction:
     rng = np.random.default_rng(4)
     examples, crops = [], []
@@ -133,23 +154,34 @@ def _results(count: int = 3) -> Reproduction:
     covid = Run(
         "paper-diagnosis", "Diagnosis", "covid", 3864, 1657, history[:2], 1.0, 2, 20, 400.0, "early stopping"
     )
-    scores = MaskScores(
-        Measure(0.9731, 0.97, 0.976), Measure(0.9012, 0.89, 0.911), Measure(0.9471, 0.94, 0.954)
-    )
+    masks = {
+        "accuracy": _interval(0.9731, 0.97, 0.976),
+        "iou": _interval(0.9012, 0.89, 0.911),
+        "dice": _interval(0.9471, 0.94, 0.954),
+    }
     x = np.linspace(0, 1, 101)
     y = x**0.05
     roc = Curve(x, y, np.clip(y - 0.04, 0, 1), np.clip(y + 0.02, 0, 1))
-    confusion = (1520, 21, 12, 104)
+    counts = Confusion(tp=104, fp=21, fn=12, tn=1520)
+    auroc = _interval(0.99, 0.985, 0.994)
     apart = dataclasses.replace(covid, name="paper-diagnosis-by-patient", title="Diagnosis, patients apart")
     return Reproduction(
         data="V7 Darwin COVID-19 chest X-rays, 5,595 of 6,504 images",
         comparison=[
             ComparisonRow("Data", "Images", 6504, 5595, "a part of the full set"),
             ComparisonRow(
-                "Lung segmentation", "Dice, mean of images", 0.9273, scores.dice, "width 0.25, 6 epochs"
+                "Lung segmentation",
+                "Dice, mean of images",
+                0.9273,
+                Measure.of(masks["dice"]),
+                "width 0.25, 6 epochs",
             ),
             ComparisonRow(
-                "Lung segmentation", "IoU, mean of images", 0.8666, scores.iou, "width 0.25, 6 epochs"
+                "Lung segmentation",
+                "IoU, mean of images",
+                0.8666,
+                Measure.of(masks["iou"]),
+                "width 0.25, 6 epochs",
             ),
             ComparisonRow("Diagnosis", "AUC", 0.985, Measure(0.99, 0.985, 0.994), "seed 2020"),
             ComparisonRow("Diagnosis", "Training accuracy", 0.9723, None),
@@ -168,12 +200,12 @@ def _results(count: int = 3) -> Reproduction:
         predictions=examples,
         crops=crops,
         marked=crops,
-        segmentation=[SegmentationResult(lungs, 117, 0.2, scores, scores)],
+        segmentation=[SegmentationResult(lungs, 117, MaskMetrics(0.2, masks, masks, 0, 0))],
         diagnosis=[
+            DiagnosisResult(covid, 1657, _score(counts, _interval(0.98, 0.973, 0.986), auroc), roc),
             DiagnosisResult(
-                covid, 1657, Measure(0.98, 0.973, 0.986), 0.93, Measure(0.99, 0.985, 0.994), roc, confusion
+                apart, 1650, _score(counts, _interval(0.97), _interval(0.981)), Curve(x, x**0.15)
             ),
-            DiagnosisResult(apart, 1650, Measure(0.97), 0.93, Measure(0.981), Curve(x, x**0.15), confusion),
         ],
         budget=Budget(60, "The U-Net runs at a quarter of its filters.", 3400, "2 cores, no GPU"),
         provenance={
@@ -184,7 +216,6 @@ def _results(count: int = 3) -> Reproduction:
             "data_fingerprint": "f00d",
             "libraries": {"numpy": "2.0"},
         },
-        honest=[HonestRow("Whole image", Measure(0.99, 0.985, 0.994), Measure(0.71, 0.58, 0.83), 138)],
         notes=["One image could not be read."],
     )
 
@@ -238,10 +269,10 @@ def test_every_picture_is_described(page: str) -> None:
 
 def test_numbers_are_in_the_json(written: Path) -> None:
     numbers = json.loads(written.with_suffix(".json").read_text("utf-8"))
-    assert numbers["segmentation"][0]["per_image"]["dice"] == {
-        "value": 0.9471, "low": 0.94, "high": 0.954, "note": "",
-    }  # fmt: skip
-    assert numbers["diagnosis"][0]["confusion"] == [1520, 21, 12, 104]
+    dice = numbers["segmentation"][0]["metrics"]["per_image"]["dice"]
+    assert (dice["value"], dice["low"], dice["high"]) == (0.9471, 0.94, 0.954)
+    counts = numbers["diagnosis"][0]["metrics"]["confusion"]
+    assert (counts["tn"], counts["fp"], counts["fn"], counts["tp"]) == (1520, 21, 12, 104)
     assert len(numbers["diagnosis"][0]["roc"]["x"]) == 101
     assert numbers["provenance"]["seed"] == 2020
     assert "image" not in numbers["masks"][0] and numbers["masks"][0]["dice"] == 0.95
@@ -255,7 +286,7 @@ def test_tables_are_csv_files(written: Path) -> None:
         "table-1",
         "segmentation",
         "diagnosis",
-        "honest",
+        "confounding",
         "history-paper-diagnosis",
     } <= names
     with (folder / "paper-and-ours.csv").open(newline="") as file:
@@ -267,9 +298,9 @@ def test_tables_are_csv_files(written: Path) -> None:
     assert float(dice["Ours − paper"]) == pytest.approx(0.0198)
 
 
-def test_phantoms_and_a_missing_honest_table_are_said(tmp_path: Path) -> None:
+def test_phantoms_and_a_missing_table_of_sources_are_said(tmp_path: Path) -> None:
     results = dataclasses.replace(
-        _results(1), synthetic=True, honest=(), segmentation=(), predictions=(), crops=(), marked=()
+        _results(1), synthetic=True, diagnosis=(), segmentation=(), predictions=(), crops=(), marked=()
     )
     text = write_reproduction(tmp_path / "r.html", results).read_text("utf-8")
     assert text.index("drawn phantoms") < text.index("Every number of the paper")

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lungsight.errors import DataError, require
+from lungsight.paper.content import (
+    Architecture,
+    Layer,
+    LayerKind,
+)
 from lungsight.report.charts import COLOURS, INK, MUTED, STYLES, new_figure, svg
-from lungsight.report.content import Architecture, Layer, LayerKind
 from lungsight.report.tables import Table
 
 if TYPE_CHECKING:

@@ -13,22 +13,24 @@ from lungsight.dataset import Dataset, Description, Row
 from lungsight.dataset.split import Split
 from lungsight.evaluation import Evaluation
 from lungsight.paper.budget import Plan
-from lungsight.paper.layers import architecture
-from lungsight.preprocess import Edges
-from lungsight.report.content import (
+from lungsight.paper.content import (
     Architecture,
     ComparisonRow,
     CountTable,
-    CropExample,
-    Curve,
     DiagnosisResult,
-    HonestRow,
-    MaskExample,
-    MaskScores,
-    Measure,
     SegmentationResult,
 )
-from lungsight.report.content import Run as RunContent
+from lungsight.paper.content import (
+    Run as RunContent,
+)
+from lungsight.paper.layers import architecture
+from lungsight.preprocess import Edges
+from lungsight.report.content import (
+    CropExample,
+    Curve,
+    MaskExample,
+    Measure,
+)
 from lungsight.training import Run
 from lungsight.training.data import Examples
 
@@ -76,7 +78,7 @@ def comparison(
     return rows
 
 
-def _differed(run: Run, *more: str) -> str:
+def _deviation(run: Run, *more: str) -> str:
     recipe, paper = run.recipe, load_recipe(run.recipe.name)
     parts = [f"width {recipe.network.width:g}"] if recipe.network.width != 1 else []
     if recipe.training.learning_rate != paper.training.learning_rate:
@@ -94,7 +96,7 @@ def _lungs_rows(
     run, metrics = finished.run, finished.evaluation.masks
     if metrics is None:
         raise TypeError(f"{name} is no lung run")
-    part, differed, last = TITLES[name], _differed(run), run.history[-1]
+    part, deviation, last = TITLES[name], _deviation(run), run.history[-1]
     train, validation, epochs, train_accuracy, accuracy, iou, dice = paper
     at = f"threshold {metrics.threshold:g}"
     return [
@@ -102,20 +104,20 @@ def _lungs_rows(
         ComparisonRow(part, "Validation images (COVID-19 only)", validation, len(split.validation)),
         ComparisonRow(part, "Epochs", epochs, len(run.history)),
         ComparisonRow(
-            part, "Training accuracy (pixels, last epoch)", train_accuracy, last["accuracy"], differed
+            part, "Training accuracy (pixels, last epoch)", train_accuracy, last["accuracy"], deviation
         ),
         ComparisonRow(
-            part, "Validation accuracy (pixels, threshold 0.5)", accuracy, last["val_accuracy"], differed
+            part, "Validation accuracy (pixels, threshold 0.5)", accuracy, last["val_accuracy"], deviation
         ),
         ComparisonRow(
             part,
             f"Validation accuracy (pixels, {at})",
             None,
             Measure.of(metrics.pooled["accuracy"]),
-            differed,
+            deviation,
         ),
         *(
-            ComparisonRow(part, f"{word}, {how}, {at}", value, Measure.of(where[key]), differed)
+            ComparisonRow(part, f"{word}, {how}, {at}", value, Measure.of(where[key]), deviation)
             for word, key, value in (("IoU", "iou", iou), ("Dice", "dice", dice))
             for how, where in (("mean of images", metrics.per_image), ("pooled pixels", metrics.pooled))
         ),
@@ -128,17 +130,17 @@ def _diagnosis_rows(
     run, metrics = finished.run, finished.evaluation.score
     if metrics is None:
         raise TypeError(f"{name} is no diagnosis run")
-    part, differed = TITLES[name], _differed(run)
+    part, deviation = TITLES[name], _deviation(run)
     train, validation, epochs, train_accuracy, accuracy, auc = paper
     return [
         ComparisonRow(part, "Training images", train, len(split.train)),
         ComparisonRow(part, "Validation images", validation, len(split.validation)),
         ComparisonRow(part, "Epochs before early stopping", epochs, len(run.history)),
         ComparisonRow(
-            part, "Training accuracy (last epoch)", train_accuracy, run.history[-1]["accuracy"], differed
+            part, "Training accuracy (last epoch)", train_accuracy, run.history[-1]["accuracy"], deviation
         ),
         ComparisonRow(
-            part, "Validation accuracy", accuracy, Measure.of(metrics.metrics["accuracy"]), differed
+            part, "Validation accuracy", accuracy, Measure.of(metrics.metrics["accuracy"]), deviation
         ),
         ComparisonRow(
             part,
@@ -147,7 +149,7 @@ def _diagnosis_rows(
             metrics.majority_accuracy,
             "the paper does not print it: 1,787 of 1,919" if accuracy else "",
         ),
-        ComparisonRow(part, "AUC", auc, Measure.of(metrics.metrics["auroc"]), differed),
+        ComparisonRow(part, "AUC", auc, Measure.of(metrics.metrics["auroc"]), deviation),
     ]
 
 
@@ -315,12 +317,8 @@ def segmentation(finished: Finished) -> SegmentationResult:
     metrics = finished.evaluation.masks
     if metrics is None:
         raise TypeError("this is no lung run")
-    scores = [
-        MaskScores(*(Measure.of(where[name]) for name in ("accuracy", "iou", "dice")))
-        for where in (metrics.per_image, metrics.pooled)
-    ]
     run = _run(finished, _training_images(finished.run))
-    return SegmentationResult(run, finished.evaluation.record.images, metrics.threshold, *scores)
+    return SegmentationResult(run, finished.evaluation.record.images, metrics)
 
 
 def diagnosis(finished: Finished) -> DiagnosisResult:
@@ -329,32 +327,9 @@ def diagnosis(finished: Finished) -> DiagnosisResult:
     if metrics is None or curves is None:
         raise TypeError("this is no diagnosis run")
     roc, (low, high) = curves.roc, curves.band
-    counts = metrics.confusion
-    return DiagnosisResult(
-        _run(finished, _training_images(finished.run)),
-        finished.evaluation.record.images,
-        Measure.of(metrics.metrics["accuracy"]),
-        metrics.majority_accuracy,
-        Measure.of(metrics.metrics["auroc"]),
-        Curve(roc.false_positive_rate, roc.true_positive_rate, low, high, curves.grid),
-        (counts.tn, counts.fp, counts.fn, counts.tp),
-        metrics.threshold,
-    )
-
-
-def honest(name: str, evaluation: Evaluation) -> HonestRow:
-    """Pooled against same-source AUROC of a diagnosis run."""
-    metrics = evaluation.score
-    if metrics is None:
-        raise TypeError(f"{name} is no diagnosis run")
-    same = metrics.sources.same_source
-    return HonestRow(
-        TITLES[name],
-        Measure.of(metrics.metrics["auroc"]),
-        Measure.of(same.auroc) if same else None,
-        same.images if same else None,
-        same.auroc.note if same else "no source has both classes",
-    )
+    curve = Curve(roc.false_positive_rate, roc.true_positive_rate, low, high, curves.grid)
+    run = _run(finished, _training_images(finished.run))
+    return DiagnosisResult(run, finished.evaluation.record.images, metrics, curve)
 
 
 def is_synthetic(dataset: Dataset) -> bool:

@@ -7,7 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lungsight.networks import PaperUNet, build, count_parameters
-from lungsight.report.content import Architecture, Layer, LayerKind
+from lungsight.paper.content import (
+    Architecture,
+    Layer,
+    LayerKind,
+)
 
 _KINDS: dict[type[nn.Module], LayerKind] = {
     nn.Conv2d: "conv",

@@ -12,12 +12,15 @@ import numpy as np
 from lungsight.files import write_json, write_text
 from lungsight.paper import architecture
 from lungsight.paper import reference as paper
+from lungsight.paper.content import (
+    Reproduction,
+    Run,
+)
 from lungsight.paper.tables import duration, runs_of, tables_of
+from lungsight.records import Record, plain
 from lungsight.report import charts, image_tiles
 from lungsight.report.content import (
     Measure,
-    Reproduction,
-    Run,
 )
 from lungsight.report.page import Block, Page
 from lungsight.report.tables import Cell, Table, show
@@ -56,8 +59,8 @@ def _page(results: Reproduction, tables: Mapping[str, Table]) -> Page:
     _masks(page.section("Lung segmentation (figures 4 and 5)"), results, tables)
     _diagnosis(page.section("Diagnosis (figures 7 to 9)"), results, tables)
     _training(page.section("Training"), results, tables)
-    _honest(page.section("How to read these figures"), results, tables)
-    _differed(page.section("What differed"), results)
+    _confounding(page.section("How to read these figures"), results, tables)
+    _deviation(page.section("What differed"), results)
     page.section("Where the paper is wrong or silent").points(paper.CORRECTIONS)
     _origin(page.section("Provenance"), results)
     facts = {
@@ -78,17 +81,25 @@ def _first(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> 
     if results.segmentation:
         best = results.segmentation[0]
         keys += [
-            ("Dice of the lung masks, mean of images", best.per_image.dice, f"Paper: {paper.DICE:.4f}."),
-            ("IoU of the lung masks, mean of images", best.per_image.iou, f"Paper: {paper.IOU:.4f}."),
+            (
+                f"{words} of the lung masks, mean of images",
+                Measure.of(best.metrics.per_image[name]),
+                f"Paper: {value:.4f}.",
+            )
+            for words, name, value in (("Dice", "dice", paper.DICE), ("IoU", "iou", paper.IOU))
         ]
     if results.diagnosis:
-        score = results.diagnosis[0]
+        score = results.diagnosis[0].metrics
         note = (
             f"'Never COVID-19' scores {score.majority_accuracy:.4f}. Paper: {paper.DIAGNOSIS_ACCURACY:.4f}."
         )
         keys += [
-            ("AUC of the COVID-19 score", score.auc, f"Paper: {paper.AUC:.3f}. Read with care: see below."),
-            ("Accuracy of the COVID-19 score", score.accuracy, note),
+            (
+                "AUC of the COVID-19 score",
+                Measure.of(score.metrics["auroc"]),
+                f"Paper: {paper.AUC:.3f}. Read with care: see below.",
+            ),
+            ("Accuracy of the COVID-19 score", Measure.of(score.metrics["accuracy"]), note),
         ]
     if keys:
         block.key_figures(keys)
@@ -123,7 +134,7 @@ def _masks(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> 
         block.tiles(tiles, "Figure 4. X-rays and their true lung masks.")
     drawn = [example for example in results.predictions if example.probability is not None]
     if drawn:
-        cut = results.segmentation[0].threshold if results.segmentation else 0.2
+        cut = results.segmentation[0].metrics.threshold if results.segmentation else 0.2
         tiles = [tile for example in drawn for tile in image_tiles.prediction_tiles(example, cut)]
         block.tiles(
             tiles,
@@ -141,7 +152,9 @@ def _diagnosis(block: Block, results: Reproduction, tables: Mapping[str, Table])
     if results.diagnosis:
         with block.side_by_side():
             curves = {result.run.title: result.roc for result in results.diagnosis}
-            areas: dict[str, Measure | float] = {result.run.title: result.auc for result in results.diagnosis}
+            areas: dict[str, Measure | float] = {
+                result.run.title: Measure.of(result.metrics.metrics["auroc"]) for result in results.diagnosis
+            }
             alt = "ROC curves. " + "; ".join(f"{name}: AUC {show(area, 3)}" for name, area in areas.items())
             block.drawing(
                 charts.roc(curves, areas),
@@ -149,11 +162,12 @@ def _diagnosis(block: Block, results: Reproduction, tables: Mapping[str, Table])
                 alt,
             )
             for result in results.diagnosis[:1]:
-                tn, fp, fn, tp = result.confusion
+                at = result.metrics.confusion
                 block.drawing(
-                    charts.confusion_matrix([[tn, fp], [fn, tp]], ("not COVID-19", "COVID-19")),
-                    f"{result.run.title}: images by true and predicted class at {result.threshold:g}.",
-                    f"{tn} true negatives, {fp} false positives, {fn} false negatives, {tp} true positives.",
+                    charts.confusion_matrix([[at.tn, at.fp], [at.fn, at.tp]], ("not COVID-19", "COVID-19")),
+                    f"{result.run.title}: images by true and predicted class at {result.metrics.threshold:g}.",
+                    f"{at.tn} true negatives, {at.fp} false positives, {at.fn} false negatives, "
+                    f"{at.tp} true positives.",
                 )
         block.table(tables["diagnosis"])
     if results.marked:
@@ -202,19 +216,20 @@ def _spoken(run: Run, quantity: str, words: str) -> str:
     return f"{words}; at the end {', '.join(parts)}." if parts else f"{words}."
 
 
-def _honest(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> None:
+def _confounding(block: Block, results: Reproduction, tables: Mapping[str, Table]) -> None:
     block.text(
         f"An accuracy of {paper.DIAGNOSIS_ACCURACY:.4f} sounds high. On the paper's validation part of 1,787 images "
         f"without and 132 with COVID-19, a rule that never says COVID-19 has {paper.MAJORITY_ACCURACY:.4f}: that, "
         "not one half, is where its scale begins."
     )
     for result in results.diagnosis[:1]:
-        gain = result.accuracy.value - result.majority_accuracy
-        tn, fp, fn, tp = result.confusion
+        found, at = result.metrics, result.metrics.confusion
+        accuracy = Measure.of(found.metrics["accuracy"])
+        gain = accuracy.value - found.majority_accuracy
         block.text(
-            f"In this run 'never COVID-19' has {result.majority_accuracy:.4f} and the network "
-            f"{show(result.accuracy)}: {show(gain, signed=True)}. At its threshold it finds {tp:,} of "
-            f"{tp + fn:,} images with COVID-19 and raises {fp:,} false alarms among {tn + fp:,}."
+            f"In this run 'never COVID-19' has {found.majority_accuracy:.4f} and the network "
+            f"{show(accuracy)}: {show(gain, signed=True)}. At its threshold it finds {at.tp:,} of "
+            f"{at.tp + at.fn:,} images with COVID-19 and raises {at.fp:,} false alarms among {at.tn + at.fp:,}."
         )
     if results.synthetic:
         block.text("What follows holds for the paper's data, not for phantoms.")
@@ -224,8 +239,8 @@ def _honest(block: Block, results: Reproduction, tables: Mapping[str, Table]) ->
         "borders or letters, gets a high AUC and has learned nothing about the disease. Only images of one "
         "source can tell: among them, the source is no help."
     )
-    if "honest" in tables:
-        block.table(tables["honest"])
+    if "confounding" in tables:
+        block.table(tables["confounding"])
     else:
         block.warning(
             "The AUROC within one source was not computed in this run, so the AUC above cannot be read as skill in "
@@ -233,16 +248,16 @@ def _honest(block: Block, results: Reproduction, tables: Mapping[str, Table]) ->
         )
 
 
-def _differed(block: Block, results: Reproduction) -> None:
+def _deviation(block: Block, results: Reproduction) -> None:
     budget = results.budget
     asked = f"a budget of {budget.minutes:g} minutes" if budget.minutes is not None else "no limit of time"
     block.text(
         f"This run was given {asked} on {budget.machine} and took {duration(budget.seconds)}. {budget.words}"
     )
-    different = [row for row in results.comparison if row.differed]
+    different = [row for row in results.comparison if row.deviation]
     lines: dict[str, list[str]] = {}
     for row in different:
-        lines.setdefault(row.differed, []).append(row.quantity)
+        lines.setdefault(row.deviation, []).append(row.quantity)
     block.points(
         [f"{reason}: {', '.join(quantities)}" for reason, quantities in lines.items()] + list(results.notes)
     )
@@ -266,6 +281,8 @@ def _origin(block: Block, results: Reproduction) -> None:
 
 def _figures_only(value: Any) -> Any:
     # Pictures (two dimensions and more) stay in the HTML.
+    if isinstance(value, Record):
+        return plain(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {name: _figures_only(item) for name, item in fields.items() if not _is_picture(item)}

@@ -18,16 +18,19 @@ from lungsight.evaluation import Evaluation, evaluate_run
 from lungsight.files import write_json
 from lungsight.paper import fill
 from lungsight.paper.budget import Plan, Sizes, make_plan
+from lungsight.paper.content import (
+    Budget,
+    Reproduction,
+)
 from lungsight.paper.report import write_reproduction
 from lungsight.records import plain
-from lungsight.report.content import Budget, Reproduction
 from lungsight.training import Run, make_split, prepare, train
 from lungsight.training.callbacks import Listener
 
 LUNGS, LUNGS_500 = "paper-segmentation", "paper-segmentation-500"
 DIAGNOSIS = ("paper-diagnosis", "paper-diagnosis-crop20", "paper-diagnosis-lungs")
 BY_PATIENT = "paper-diagnosis-by-patient"
-"""The paper's diagnosis with patients apart: not in the paper, and the honest neighbour of its figure."""
+"""The paper's diagnosis with patients apart: not in the paper; beside its figure."""
 
 Tell = Callable[[str], None]
 
@@ -120,7 +123,6 @@ def reproduce(
             data=dataset.fingerprint(),
             command=command,
         ),
-        honest=[fill.honest(name, done[name].evaluation) for name in (*DIAGNOSIS, BY_PATIENT)],
         notes=fill.notes(dataset, failures, done),
         synthetic=fill.is_synthetic(dataset),
     )

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lungsight.paper import reference as paper
-from lungsight.report.content import ComparisonRow, DiagnosisResult, Measure, Reproduction, Run
+from lungsight.paper.content import (
+    ComparisonRow,
+    DiagnosisResult,
+    Reproduction,
+    Run,
+)
+from lungsight.report.content import (
+    Measure,
+)
 from lungsight.report.tables import Cell, Table
 
 
@@ -28,8 +36,8 @@ def tables_of(results: Reproduction) -> dict[str, Table]:
             names = list(dict.fromkeys(name for epoch in run.history for name in epoch))
             rows = [[epoch.get(name) for name in names] for epoch in run.history]
             tables[f"history-{run.name}"] = Table(f"History of {run.name}", names, rows)
-    if results.honest:
-        tables["honest"] = Table(
+    if results.diagnosis:
+        tables["confounding"] = Table(
             "AUROC on all images, and within the one source that has both classes",
             (
                 "What the network sees",
@@ -38,14 +46,18 @@ def tables_of(results: Reproduction) -> dict[str, Table]:
                 "Images of that source",
                 "Remark",
             ),
-            [
-                (row.what, row.pooled, row.same_source, row.same_source_images, row.note)
-                for row in results.honest
-            ],
+            [_sources(result) for result in results.diagnosis],
             digits=3,
-            notes="0.5 is chance. A high pooled figure beside a low one of the same source is the mark of a shortcut.",
+            notes="0.5 is chance. A high pooled AUROC beside a low one of the same source is the mark of a shortcut.",
         )
     return tables
+
+
+def _sources(result: DiagnosisResult) -> tuple[Cell, ...]:
+    pooled, same = Measure.of(result.metrics.metrics["auroc"]), result.metrics.sources.same_source
+    if same is None:
+        return result.run.title, pooled, None, None, "no source has both classes"
+    return result.run.title, pooled, Measure.of(same.auroc), same.images, same.auroc.note
 
 
 def _comparison(rows: Sequence[ComparisonRow]) -> Table:
@@ -55,7 +67,7 @@ def _comparison(rows: Sequence[ComparisonRow]) -> Table:
         if row.part != part:
             part = row.part
             lines.append((part,))
-        lines.append((row.quantity, row.paper, row.ours, _difference(row), row.differed))
+        lines.append((row.quantity, row.paper, row.ours, _difference(row), row.deviation))
     header = ("Quantity", "Paper", "Ours (95 % interval)", "Ours − paper", "What differed")
     return Table("Every number of the paper, and ours", header, lines, signed=("Ours − paper",))
 
@@ -70,9 +82,14 @@ def _difference(row: ComparisonRow) -> float | None:
 def _segmentation(results: Reproduction) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for result in results.segmentation:
-        rows.append((f"{result.run.title} ({result.images:,} images, threshold {result.threshold:g})",))
-        for words, scores in (("mean of images", result.per_image), ("all pixels pooled", result.pooled)):
-            rows.append((words, scores.accuracy, scores.iou, scores.dice))
+        rows.append(
+            (f"{result.run.title} ({result.images:,} images, threshold {result.metrics.threshold:g})",)
+        )
+        for words, found in (
+            ("mean of images", result.metrics.per_image),
+            ("all pixels pooled", result.metrics.pooled),
+        ):
+            rows.append((words, *(Measure.of(found[name]) for name in ("accuracy", "iou", "dice"))))
     return Table(
         "Lung masks against the truth, with 95 % intervals",
         ("Averaging", "Accuracy", "IoU", "Dice"),
@@ -85,18 +102,17 @@ def _segmentation(results: Reproduction) -> Table:
 def _diagnoses(results: Sequence[DiagnosisResult]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for result in results:
-        tn, fp, fn, tp = result.confusion
-        sensitivity = tp / (tp + fn) if tp + fn else None
-        specificity = tn / (tn + fp) if tn + fp else None
+        counts, found = result.metrics.confusion, result.metrics.metrics
+        covid, others = counts.tp + counts.fn, counts.tn + counts.fp
         rows.append(
             (
                 result.run.title,
                 result.images,
-                result.auc,
-                result.accuracy,
-                result.majority_accuracy,
-                sensitivity,
-                specificity,
+                Measure.of(found["auroc"]),
+                Measure.of(found["accuracy"]),
+                result.metrics.majority_accuracy,
+                counts.tp / covid if covid else None,
+                counts.tn / others if others else None,
             )
         )
     return Table(
