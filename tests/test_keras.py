@@ -21,7 +21,8 @@ h5py = pytest.importorskip("h5py")
 from command import lungsight  # noqa: E402
 from lungsight.errors import ModelError  # noqa: E402
 from lungsight.networks import build, count_parameters  # noqa: E402
-from lungsight.networks.keras_files import keras_bytes, read_keras  # noqa: E402
+from lungsight.networks.keras_files import read_keras  # noqa: E402
+from lungsight.networks.keras_write import keras_bytes  # noqa: E402
 from lungsight.training import load_run  # noqa: E402
 from lungsight.training.keras_runs import export_keras, import_keras  # noqa: E402
 

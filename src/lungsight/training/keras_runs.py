@@ -9,7 +9,8 @@ from lungsight import provenance
 from lungsight.config import Recipe, load_recipe
 from lungsight.errors import ModelError, OutputError
 from lungsight.files import write_bytes, write_json, write_text
-from lungsight.networks.keras_files import KerasNetwork, keras_bytes, read_keras
+from lungsight.networks.keras_files import KerasNetwork, read_keras
+from lungsight.networks.keras_write import keras_bytes
 from lungsight.records import to_toml
 from lungsight.training.predict import load_run
 from lungsight.training.run_folder import save_weights
