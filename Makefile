@@ -6,7 +6,7 @@ DEMO ?= runs/demo
 DATA := $(if $(LUNGSIGHT_DATA),LUNGSIGHT_DATA="$(LUNGSIGHT_DATA)")
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint docs docs-test web web-test release-check clean
+.PHONY: demo test coverage lint docs docs-test web web-test release-check clean
 
 # The documentation site, offline, into build/site: strict, so that a broken link or anchor stops it.
 docs: $(VENV)/.docs
@@ -45,6 +45,10 @@ demo: $(VENV)/.train
 test: $(VENV)/.dev lint
 	env -i HOME="$$HOME" PATH="$$PATH" $(DATA) $(BIN)/python -m pytest -n 2
 	env -i HOME=/proc/no-home PATH="$$PATH" $(DATA) LC_ALL=C $(BIN)/python -m pytest -n 2 -q tests/test_xray.py tests/test_cli_predict.py tests/test_files.py
+
+# The tests once more, slower, with the fraction of statements that they run; fails below 95 %.
+coverage: $(VENV)/.dev
+	env -i HOME="$$HOME" PATH="$$PATH" $(DATA) $(BIN)/python -m pytest -n 2 -q --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests benchmarks docs/tools web

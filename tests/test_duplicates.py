@@ -12,7 +12,7 @@ from PIL import Image
 
 from lungsight.dataset import read_dataset
 from lungsight.dataset.split import clusters
-from lungsight.duplicates import find_duplicates, groups, in_datasets, keep_together, prepare
+from lungsight.duplicates import find_duplicates, finder, groups, in_datasets, keep_together, prepare
 from lungsight.duplicates.finder import Match
 from lungsight.phantom import draw
 
@@ -62,6 +62,18 @@ def test_a_changed_copy_is_found_and_nothing_else(films: list[Pixels], change: s
     found = find_duplicates([*films, copy])
     assert [(match.first, match.second) for match in found] == [(3, 8)]
     assert (found[0].mirrored, found[0].inverted) == (change == "mirror", change == "inversion")
+
+
+@pytest.mark.parametrize("change", ["crop", "mirror"])
+def test_an_index_of_approximate_neighbours_finds_the_same(
+    films: list[Pixels], change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("usearch")
+    prepared = [*map(prepare, films), prepare(np.ascontiguousarray(CHANGES[change](films[3])))]
+    exact = find_duplicates(prepared)
+    monkeypatch.setattr(finder, "EXACT_BELOW", 0)
+    assert find_duplicates(prepared) == exact
+    assert [(match.first, match.second) for match in exact] == [(3, 8)]
 
 
 def test_pairs_within_a_cluster_are_not_looked_for(films: list[Pixels]) -> None:
