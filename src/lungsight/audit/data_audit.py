@@ -102,7 +102,9 @@ def audit_data(
     rows, data = known.rows, usable.fingerprint()
     store = Store(Path(out) / "steps" if out is not None else None, "data", data, settings)
     folds = retraining.folds_by_patient(rows, settings.folds, settings.seed)
-    scores: dict[str, Floats] = {**retraining.no_pixel_scores(rows, folds, settings.seed)}
+    scores: dict[str, Floats] = {
+        str(key): found for key, found in retraining.no_pixel_scores(rows, folds, settings.seed).items()
+    }
     probes = []
     for region in SEEN:
         probes.append(
