@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lungsight.evaluation.bland_altman import bland_altman
 from lungsight.inference.drawing import Measures, overlay
-from lungsight.inference.heart import Width, cardiothoracic, largest_component
+from lungsight.inference.heart import Width, cardiothoracic, largest_component, ratio_of
+from lungsight.inference.result import note_of
+from lungsight.inference.severity import can_grade
 from lungsight.inference.zones import MIN_ROWS, ZONES, zone_areas, zone_lines, zones
-from lungsight.wording import RatioDoubt
+from lungsight.wording import Flag, RatioDoubt, RatioNote
 
 
 def chest(height: int = 90, width: int = 100) -> np.ndarray:
@@ -134,3 +137,45 @@ def test_zones_and_widths_are_drawn_where_they_lie() -> None:
     drawn = overlay(grey, labels, alpha=0.1, thickness=1, measures=Measures(has_zones=False, ratio=widths))
     differs = (drawn != plain).any(axis=2)
     assert differs[60, 10:85].all() and differs[50, 35:65].all() and not differs[70:].any()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [Flag.AT_EDGE, Flag.ONE_LUNG, Flag.MANY_COMPONENTS, Flag.UPSIDE_DOWN, Flag.INVERTED, Flag.NO_LUNGS],
+)
+def test_a_cut_film_or_one_lung_gives_neither_ratio_nor_severity(flag: Flag) -> None:
+    heart = np.zeros((90, 100), np.float32)
+    heart[45:70, 35:60] = 1
+    assert ratio_of(heart, chest(), True) is not None and can_grade(())
+    assert ratio_of(heart, chest(), True, (flag,)) is None
+    assert not can_grade((flag,))
+
+
+def test_what_is_no_frontal_film_gives_no_ratio() -> None:
+    heart = np.zeros((90, 100), np.float32)
+    heart[45:70, 35:60] = 1
+    assert ratio_of(heart, chest(), False) is None and ratio_of(None, chest(), True) is None
+
+
+@pytest.mark.parametrize(
+    ("view", "note"),
+    [
+        ("PA", None),
+        ("AP", RatioNote.MAGNIFIED),
+        ("AP Supine", RatioNote.MAGNIFIED),
+        ("", RatioNote.VIEW_UNKNOWN),
+    ],
+)
+def test_a_film_from_the_front_is_said_to_magnify_the_heart(view: str, note: RatioNote | None) -> None:
+    assert note_of(view) is note
+
+
+def test_bland_altman_by_hand() -> None:
+    """Errors -1, 0, 1 and 2: mean 0.5, standard deviation 1.290994."""
+    found = bland_altman(np.array([0.0, 1, 2, 3]), np.ones(4))
+    assert (found.items, found.mean_error, found.mean_absolute_error, found.largest) == (4, 0.5, 1.0, 2.0)
+    assert found.lower == pytest.approx(0.5 - 1.96 * 1.290994, abs=1e-5)
+    assert found.upper == pytest.approx(0.5 + 1.96 * 1.290994, abs=1e-5)
+    assert -1 <= found.error_low < 0.5 < found.error_high <= 2
+    with pytest.raises(ValueError, match="two measurements"):
+        bland_altman(np.ones(1), np.ones(1))
