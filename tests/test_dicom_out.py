@@ -15,12 +15,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lungsight.errors import InputError
+from lungsight.errors import InputError, RefusedError
 from lungsight.wording import SpacingKind
 from lungsight.writers.dicom_sc import encode_dicom_sc
 from lungsight.writers.dicom_seg import encode_dicom_seg
 from lungsight.writers.dicom_source import Identity
 from lungsight.writers.dicom_sr import encode_dicom_sr
+from lungsight.xray import read_xray
+from programs import dcmtk
 from xray_files import RAMP12, dicom, encode
 
 pytest.importorskip("highdicom")
@@ -132,14 +134,14 @@ def test_masks_come_back_from_two_readers(tmp_path: Path) -> None:
     assert highdicom.seg.segread(path).number_of_segments == 2
     for label in (1, 2):
         assert np.array_equal(frames[label], label == LABELS)
-    if shutil.which("dcmdump") is None:
-        pytest.skip("DCMTK is not installed (Debian: dcmtk)")
-    subprocess.run(["dcmdump", "+W", tmp_path, path], check=True, capture_output=True)
+    subprocess.run([dcmtk("dcmdump"), "+W", tmp_path, path], check=True, capture_output=True)
     (written,) = tmp_path.glob("*.raw")
     bits = np.unpackbits(np.frombuffer(written.read_bytes(), np.uint8), bitorder="little")[: 2 * LABELS.size]
     assert np.array_equal(bits.reshape(2, 48, 64), [LABELS == 1, LABELS == 2])
     (tmp_path / "sc.dcm").write_bytes(results(source())["SC"])
-    subprocess.run(["dcm2pnm", tmp_path / "sc.dcm", tmp_path / "sc.ppm"], check=True, capture_output=True)
+    subprocess.run(
+        [dcmtk("dcm2pnm"), tmp_path / "sc.dcm", tmp_path / "sc.ppm"], check=True, capture_output=True
+    )
     assert np.array_equal(np.asarray(Image.open(tmp_path / "sc.ppm")), PICTURE)
 
 
@@ -148,6 +150,13 @@ def planes(dataset: pydicom.Dataset) -> dict[int, NDArray[np.bool_]]:
         int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber): pixels > 0
         for frame, pixels in zip(dataset.PerFrameFunctionalGroupsSequence, dataset.pixel_array, strict=True)
     }
+
+
+def test_an_overlay_that_comes_back_is_no_xray() -> None:
+    """Else an archive that sends on what it gets would get overlays of overlays."""
+    assert read_xray(source()).modality == "DX"
+    with pytest.raises(RefusedError, match="a result that Lungsight made"):
+        read_xray(results(source())["SC"])
 
 
 def test_one_empty_lung_keeps_its_segment() -> None:

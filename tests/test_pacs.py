@@ -5,13 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,17 +20,12 @@ import pytest
 
 from lungsight.errors import ConfigError
 from lungsight.pacs.queue import Queue
+from programs import dcmtk, free_port, running_orthanc, wait_for
 from tiny_networks import draw_chest, write_bundle
 from xray_files import dicom
 
 pynetdicom = pytest.importorskip("pynetdicom")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 # the queue
@@ -104,9 +96,10 @@ class Storage:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
+        program = dcmtk("storescp")
         folder.mkdir()
         self.process = subprocess.Popen(
-            ["storescp", "-od", folder, "+xa", "-aet", "STORESCP", str(self.port)],
+            [program, "-od", folder, "+xa", "-aet", "STORESCP", str(self.port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -117,8 +110,6 @@ class Storage:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Storage]:
-    if shutil.which("storescp") is None:
-        pytest.skip("DCMTK is not installed (Debian: dcmtk)")
     one = Storage(tmp_path / "storage")
     yield one
     one.process.kill()
@@ -166,15 +157,6 @@ def send(port: int, data: bytes, title: str = "NODE") -> int | None:
 
 def xrays(count: int, start: int = 0) -> list[bytes]:
     return [dicom(SOPInstanceUID=f"1.2.3.{start + n}", PatientName="Doe^Jane") for n in range(count)]
-
-
-def wait_for(condition: Any, seconds: float = 60.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def expected(count: int) -> list[str]:
@@ -309,32 +291,8 @@ def test_commitment_is_reported_to_the_peer(tmp_path: Path) -> None:
 
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[dict[str, int]]:
-    program = shutil.which("Orthanc")
-    if program is None:
-        pytest.skip("Orthanc is not installed (Debian: orthanc)")
-    ports = {"dicom": free_port(), "http": free_port(), "node": free_port()}
-    settings = f"""{{
-        "Name": "test", "StorageDirectory": "{tmp_path / "orthanc"}", "IndexDirectory": "{tmp_path / "orthanc"}",
-        "DicomPort": {ports["dicom"]}, "HttpPort": {ports["http"]}, "DicomAet": "ORTHANC",
-        "RemoteAccessAllowed": false, "AuthenticationEnabled": false, "DicomCheckCalledAet": false,
-        "DicomModalities": {{ "node": ["LUNGSIGHT", "127.0.0.1", {ports["node"]}] }}
-    }}"""
-    (tmp_path / "orthanc.json").write_text(settings)
-    process = subprocess.Popen(
-        [program, tmp_path / "orthanc.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        assert wait_for(lambda: listens(ports["http"]) and listens(ports["dicom"]))
+    with running_orthanc(tmp_path) as ports:
         yield ports
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as one:
-        one.settimeout(1)
-        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_round_trip_with_orthanc(orthanc: dict[str, int], tmp_path: Path) -> None:

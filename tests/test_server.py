@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -37,7 +36,7 @@ from lungsight.server.records import EXAMPLE, Predictions
 from lungsight.server.settings import Settings
 from lungsight.wording import Decision, Flag, GateAnswer, Reason, Status
 from lungsight.xray.base import Limits
-from server_process import PATIENT, dicom, png, running
+from server_process import PATIENT, dicom, png, running, wait_for
 from tiny_networks import SIZE, diagnosis_card, draw_chest, write_bundle
 
 
@@ -487,8 +486,7 @@ def test_requests_go_through_together(model: Lungsight) -> None:
     gated = Gated(model)
     engine = engine_of(gated)
     futures = [engine.submit([Job(png(), lambda result: result.probability)])[0] for _ in range(9)]
-    while engine.ready < 8:  # the first is in the networks
-        time.sleep(0.01)
+    wait_for(lambda: engine.ready == 8)  # the first is in the networks
     gated.go.set()
     assert len({future.result(20) for future in futures}) == 1
     assert max(gated.batches) == 4 and sum(gated.batches) == 9 and len(gated.batches) <= 4
@@ -531,8 +529,7 @@ def test_what_nobody_waits_for_is_not_done(model: Lungsight) -> None:
     gated = Gated(model)
     engine = engine_of(gated)
     first = engine.submit([Job(png(), lambda result: None)])[0]
-    while not first.running():
-        pass
+    wait_for(first.running)
     given_up = Job(png(), lambda result: None)
     future = engine.submit([given_up])[0]
     given_up.give_up()

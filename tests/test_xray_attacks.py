@@ -15,6 +15,7 @@ from pydicom.encaps import encapsulate
 
 from lungsight.errors import InputError
 from lungsight.xray import Limits, read_xray
+from more_attacks import MORE
 from xray_files import RAMP, dicom, element, encode, png_chunk, raw
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -137,6 +138,18 @@ def test_attack_is_answered_at_once(attack: str) -> None:
         read_xray(data, name="attack")
     assert caught.value.code in ("too_large", "damaged", "several_images")
     assert time.process_time() - start < 1  # of this process; the other one would have said 'too_slow'
+
+
+@pytest.mark.parametrize("attack", MORE)
+def test_more_of_the_same_kinds(attack: str) -> None:
+    """Read or refused, within a third of the time that a file has, and by a process that goes on."""
+    data = MORE[attack]()
+    assert len(data) < 8 * MIB
+    try:
+        read_xray(data, name="attack", limits=Limits(max_seconds=10))
+    except InputError as error:
+        assert error.code in ("too_large", "damaged", "several_images", "unsupported"), error
+        assert "crashed" not in error.message
 
 
 def test_many_items_of_a_table_cost_nothing() -> None:

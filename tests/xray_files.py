@@ -57,7 +57,7 @@ def dicom(
     if syntax == uid.JPEGLosslessSV1:
         return jpeg_lossless(dicom(pixels, **elements))
     if syntax.is_encapsulated and not dataset.PixelData.startswith(b"\xfe\xff\x00\xe0"):
-        dataset.compress(syntax)
+        dataset.compress(syntax, generate_instance_uid=False)
     else:
         dataset.file_meta.TransferSyntaxUID = syntax
     if not syntax.is_little_endian:
@@ -107,7 +107,7 @@ def raw(
 def element(tag: int, vr: bytes, value: bytes) -> bytes:
     """Explicit, little endian."""
     head = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") + vr
-    if vr in (b"OB", b"OW", b"SQ", b"UN"):
+    if vr in (b"OB", b"OW", b"SQ", b"UN", b"UC", b"UR", b"UT"):
         return head + b"\0\0" + len(value).to_bytes(4, "little") + value
     return head + len(value).to_bytes(2, "little") + value
 

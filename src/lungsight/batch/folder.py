@@ -100,14 +100,14 @@ def prepare(folder: Path, settings: RunSettings, mode: Mode) -> bool:
             "holds results already",
             code="results_there",
             where=folder,
-            hint="Pass --resume to go on with them, --overwrite to begin again, or choose another folder",
+            hint="Go on with resume=True (--resume), begin again with overwrite=True (--overwrite), or choose another",
         )
     if own and mode == "resume" and ours != settings:
         raise OutputError(
             "was made with other networks or settings",
             code="other_settings",
             where=folder,
-            hint="Resume with the same ones, pass --overwrite to begin again, or choose another folder",
+            hint="Resume with the same ones, begin again with overwrite=True (--overwrite), or choose another folder",
         )
     if own and mode == "overwrite":
         _clear(folder)

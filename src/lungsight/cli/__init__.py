@@ -13,6 +13,7 @@ from lungsight.cli.audit import audit
 from lungsight.cli.benchmark import benchmark
 from lungsight.cli.check import check
 from lungsight.cli.dicom_node import dicom_node
+from lungsight.cli.dicom_web import dicom_web
 from lungsight.cli.evaluate import evaluate
 from lungsight.cli.explain import explain
 from lungsight.cli.export import cross_validate, export
@@ -39,6 +40,7 @@ for command in (
     predict,
     serve,
     dicom_node,
+    dicom_web,
     explain,
     train,
     cross_validate,

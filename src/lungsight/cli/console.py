@@ -8,11 +8,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lungsight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lungsight.inference import Lungsight
 
 
 class Level(IntEnum):
@@ -43,6 +46,15 @@ def tell(text: str, *, end: str = "\n") -> None:
     """Progress and hints, on standard error; nothing with --quiet."""
     if _level > Level.QUIET:
         print(text, end=end, file=sys.stderr, flush=True)
+
+
+def tell_gate(model: Lungsight) -> None:
+    """Once a run: the networks bring no gate, so that nothing is refused for what it looks like."""
+    if model.bundle.gate is None:
+        tell(
+            "lungsight: these networks have no gate: only the file's header, its size and its contrast can refuse an "
+            "image; a CT slice or a side view may get masks and a score ('gate' is 'none' in the table)"
+        )
 
 
 def trace(error: BaseException) -> str:

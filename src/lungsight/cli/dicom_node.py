@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from lungsight.cli import console
+
 
 def dicom_node(
     folder: Annotated[
@@ -45,6 +47,7 @@ def dicom_node(
     peers = tuple(map(Peer.parse, peer or ()))
     settings = NodeSettings(folder, title, host, port, peers, tuple(allow or ()))
     engine = load_model(model, threads=threads)
+    console.tell_gate(engine)
     identity = identity_of(folder, anonymous=anonymous, new_uids=new_uids)
     node = Node(settings, maker(engine, result or ["seg"], identity, include_score=include_score))
     stop = threading.Event()

@@ -119,6 +119,7 @@ def predict(
         lungs=lungs,
         limits=limits,
     )
+    console.tell_gate(engine)
     try:
         with _progress() as progress:
             summary = run(

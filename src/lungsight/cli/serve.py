@@ -62,7 +62,7 @@ def serve(
     Open the address that it prints in a browser. Ctrl-C stops it, after what is open is done.
     """
     print("Research use only, not for diagnosis.", file=sys.stderr)
-    for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+    for module in ("fastapi", "uvicorn", "prometheus_client"):
         require(module, feature="The page and the API", extra="serve")
     from lungsight.inference import load_model
     from lungsight.server.serve import is_loopback

@@ -54,7 +54,7 @@ class Peer:
         title, at, rest = text.partition("@")
         host, colon, port = rest.rpartition(":")
         if not (at and colon and host and 0 < len(title) <= 16 and port.isdigit() and 0 < int(port) < 65536):
-            raise ConfigError("a peer is given as TITLE@HOST:PORT", where="--peer")
+            raise ConfigError("a peer is given as TITLE@HOST:PORT", where="peer")
         return cls(title, host.strip("[]"), int(port))
 
 

@@ -36,8 +36,8 @@ class State:
         self.engine: Engine | None = None
         self.stop_at: float | None = None
         """When it must have ended (monotonic clock), once it was told to stop; it finishes what is open."""
-        self.finished = False
-        """It ended, and nothing was left undone."""
+        self.closed = self.finished = False
+        """`finished`: it ended, and nothing was left undone."""
         self.telemetry.watch(lambda: self.engine.in_flight if self.engine else 0, lambda: self.budget.held)
 
     @property
@@ -57,7 +57,10 @@ class State:
         )
 
     def close(self) -> None:
-        """End the engine, within the time that is left."""
+        """End the engine, within the time that is left; a second call does nothing."""
+        if self.closed:
+            return
+        self.closed = True
         engine, self.engine = self.engine, None
         seconds = None if self.stop_at is None else max(0.1, self.stop_at - time.monotonic() - 0.5)
         self.finished = engine is None or engine.close(seconds)

@@ -83,8 +83,13 @@ def serve(
             f"{host}:{port} cannot be listened on", hint="Choose another with --host and --port"
         ) from error
     finally:
-        if app.state.lungsight.finished:
+        state = app.state.lungsight
+        state.close()  # done before, unless a second signal cut the stop short
+        if state.finished:
             server.deadline.cancel()
+        elif server.should_exit:
+            # Not left to the interpreter, which would wait for the threads, or report success.
+            _end()
     if not server.started:
         raise LungsightError("the server did not start", hint="The lines above say why")
 
@@ -117,8 +122,7 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             self.force_exit = True
             seconds = min(seconds, AT_ONCE)
-        else:
-            self.shared.stop_at = time.monotonic() + seconds
+        self.shared.stop_at = time.monotonic() + seconds
         self.should_exit = True
         self.deadline.set(seconds)
 

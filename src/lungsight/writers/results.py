@@ -118,7 +118,7 @@ def read_results(path: str | Path) -> Iterator[ResultRecord]:
                     "is not a table of results of this version",
                     code="other_table",
                     where=path,
-                    hint="Choose another folder, or pass --overwrite to begin again",
+                    hint="Choose another folder, or begin again with overwrite=True (--overwrite)",
                 )
             for cells in reader:
                 if len(cells) == len(COLUMNS):
@@ -130,7 +130,7 @@ def read_results(path: str | Path) -> Iterator[ResultRecord]:
             "is damaged",
             code="damaged_table",
             where=path,
-            hint="Pass --overwrite to begin again",
+            hint="Begin again with overwrite=True (--overwrite)",
             detail=str(error),
         ) from error
 

@@ -41,7 +41,7 @@ class Limits:
                 f"{size / 2**20:,.0f} MiB is larger than an X-ray may be ({self.max_bytes / 2**20:,.0f} MiB)",
                 code="too_large",
                 where=name,
-                hint="Pass Limits(max_bytes=...) if the file is meant to be that large",
+                hint="Allow more with Limits(max_bytes=...), or --max-bytes, if the file is meant to be that large",
             )
 
     def check_size(self, height: int, width: int, name: str) -> None:
@@ -51,6 +51,7 @@ class Limits:
                 f"the image is {width} x {height} pixels; at least {self.min_side} on each side are needed",
                 code="too_small",
                 where=name,
+                hint="Allow less with Limits(min_side=...), or --min-side",
             )
         if height * width > self.max_pixels:
             raise InputError(
@@ -58,7 +59,7 @@ class Limits:
                 f"more than the {self.max_pixels / 1e6:,.0f} million that are accepted",
                 code="too_large",
                 where=name,
-                hint="Pass Limits(max_pixels=...) if it is meant to be that large",
+                hint="Allow more with Limits(max_pixels=...), or --max-pixels, if it is meant to be that large",
             )
 
 

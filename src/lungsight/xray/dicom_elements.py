@@ -225,14 +225,27 @@ def _tag_and_length(data: memoryview, at: int, little: bool) -> tuple[int, int]:
 
 
 def _header(data: memoryview, at: int, implicit: bool, little: bool) -> tuple[bytes, int, int]:
-    """(VR, length, where the value begins); an element without a VR among others that have one is taken as it is."""
+    """(VR, length, where the value begins); an element without a VR among others that have one is taken as it is.
+
+    A VR that is not in the standard has the length of one that is: two bytes, or four behind two that are reserved,
+    whichever leads to an element with a higher tag.
+    """
     order = "<" if little else ">"
     vr = bytes(data[at + 4 : at + 6])
     if not implicit and vr in _SHORT:
         return vr, struct.unpack_from(order + "H", data, at + 6)[0], at + 8
     if not implicit and vr in _LONG and at + 12 <= len(data):
         return vr, struct.unpack_from(order + "I", data, at + 8)[0], at + 12
-    return b"", struct.unpack_from(order + "I", data, at + 4)[0], at + 8
+    length = struct.unpack_from(order + "I", data, at + 4)[0]
+    if not implicit and all(0x20 <= byte < 0x7F for byte in vr):
+        tried = [(struct.unpack_from(order + "H", data, at + 6)[0], at + 8)]
+        if at + 12 <= len(data):
+            tried.append((struct.unpack_from(order + "I", data, at + 8)[0], at + 12))
+        tag = _tag_and_length(data, at, little)[0]
+        for one, body in [*tried, (length, at + 8)]:
+            if body + one + 8 <= len(data) and _tag_and_length(data, body + one, little)[0] > tag:
+                return b"", one, body
+    return b"", length, at + 8
 
 
 def has_vr(data: memoryview, at: int) -> bool:

@@ -310,7 +310,7 @@ def _refusal(why: str, name: str, limits: Limits) -> InputError:
             f"decoding takes longer than {limits.max_seconds:g} seconds, which no X-ray needs",
             code="too_slow",
             where=name,
-            hint="Pass Limits(max_seconds=...) if the machine is that slow",
+            hint="Allow more with Limits(max_seconds=...), or --max-seconds, if the machine is that slow",
         )
     if why == "memory":
         return InputError("decoding takes more memory than an X-ray may", code="too_large", where=name)

@@ -133,6 +133,7 @@ def _tiff(data: bytes, limits: Limits) -> Layout:
         if count > MAX_ENTRIES or end > len(data):
             raise _damaged("TIFF")
         entries = _entries(data, at + 2, count, order)
+        _check_pieces(data, at + 2, count, order, entries)
         if not (entries.get(254, 0) & 1 or entries.get(255) == 2):
             pages.append((len(seen), entries))
         seen.add(at)
@@ -151,6 +152,19 @@ def _tiff(data: bytes, limits: Limits) -> Layout:
         raise InputError("not supported: TIFF of more than 4 samples a pixel", code="unsupported")
     white = entries.get(262) == 0 and samples == 1
     return Layout(entries.get(258, 1), samples, entries.get(339) == 2, white, page)
+
+
+def _check_pieces(data: bytes, at: int, count: int, order: str, entries: dict[int, int]) -> None:
+    """No more strips than rows (of each sample), no more tiles than of 16 x 16: a million takes a decoder minutes."""
+    height, width, samples = entries.get(257, 0), entries.get(256, 0), min(entries.get(277, 1), 4)
+    most = {273: height, 279: height, 324: (height // 16 + 1) * (width // 16 + 1)}
+    most[325] = most[324]
+    for start in range(at, at + 12 * count, 12):
+        tag, _, number = struct.unpack_from(order + "HHI", data, start)
+        if tag in most and number > max(1, most[tag]) * samples:
+            raise InputError(
+                "the TIFF contradicts itself: it has more pieces than its image has rows", code="damaged"
+            )
 
 
 _ONE = "Save the X-ray as a file of its own"
