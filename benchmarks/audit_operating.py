@@ -1,7 +1,7 @@
 """How often the audit gives which answer: scorers of known kind on drawn X-rays with known shortcuts.
 
     python benchmarks/audit_operating.py --out operating --first 100 --last 149    # 5 data sets x 6 scorers x 50 seeds
-    python benchmarks/audit_operating.py --out operating --planted   # planted shortcuts of six kinds and five strengths
+    python benchmarks/audit_operating.py --out operating --planted   # planted shortcuts of seven kinds, five strengths
     python benchmarks/audit_operating.py --out operating --report    # print what is done
 
 Every X-ray is drawn once, at 64 pixels, and kept in the folder; a data set draws its images, sources and looks from
@@ -54,7 +54,9 @@ SEEDS, HALF = 150, 50
 KINDS = ("source = class", "75 %", "two clean sources", "40 clean sources", "case mix")
 SCORERS = ("lungs only", "background only", "border", "mix", "random", "severity")
 USES_BACKGROUND = ("background only", "border", "mix")
-PLANTED = ("marker", "border", "contrast", "sharpness", "crop", "size")
+PLANTED = ("marker", "border", "contrast", "sharpness", "crop", "size", "ramp")
+HELD_OUT = "ramp"
+"""A kind of shortcut that was written after the rules and never tried while they were set."""
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SEEN = (Region.LUNGS, Region.LUNGS_BLACK, Region.BORDER)
 ALARM = (ScoreAnswer.TAKEN, ScoreAnswer.EXPLAINED)
@@ -166,6 +168,9 @@ def plant(
         elif kind == "sharpness":
             sigma = max(0.9 * amount, 0.0)
             image = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.2 else image
+        elif kind == "ramp":
+            # Brighter towards one side, as by the heel effect of a tube; lungs and background alike.
+            image += 30 * (amount - 0.5) * np.linspace(-1, 1, image.shape[1], dtype=np.float32)
         else:
             # Crop: another cut of the same chest. Size: a smaller chest in the same field, as a child's.
             scale = 1 + (0.14 if kind == "crop" else -0.14) * amount

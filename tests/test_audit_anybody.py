@@ -202,11 +202,60 @@ class TestScoresAlone:
         found = audit_predictions(csv, table, tmp_path / "out", settings=FAST).found
         assert found.verdict.score == ScoreAnswer.CANNOT_BE_TOLD
         assert not found.perturbation and not found.transplants and len(found.retraining) == 7
-        assert {note.code for note in found.notes} == {AuditCaveat.SCORES_ONLY}
+        assert {note.code for note in found.notes} == {AuditCaveat.SCORES_ONLY, AuditCaveat.NO_SPLIT}
         assert found.score.same_source.auroc.value == 1.0 and found.no_pixels[0].key == "source"
         bare = table.with_rows([dataclasses.replace(row, mask=None) for row in table])
         found = audit_predictions(csv, bare, tmp_path / "bare", settings=FAST).found
         assert not found.retraining and AuditCaveat.NO_MASKS in {note.code for note in found.notes}
+
+    def test_calibration_subgroups_and_leakage(self, table: Dataset, tmp_path: Path) -> None:
+        """Four scores of 0.9 that are right three times, twenty of 0.1 that are right but for nine: by hand."""
+        from lungsight.report.audit_report import write_audit
+
+        rows = [
+            # One patient on both sides, and one film under two names.
+            dataclasses.replace(
+                row, patient="p0" if i < 2 else row.patient, extra={"split": "train" if i else "test"}
+            )
+            for i, row in enumerate(table.rows)
+        ]
+        rows[23] = dataclasses.replace(rows[23], image=rows[0].image)
+        # Rows 0, 2, 4 and 1 get 0.9; the target holds for every other row, from the first.
+        given = {row.id: 0.9 if i in (0, 1, 2, 4) else 0.1 for i, row in enumerate(rows)}
+        csv = tmp_path / "scores.csv"
+        csv.write_text("id,probability\n" + "".join(f"{name},{value}\n" for name, value in given.items()))
+        audit = audit_predictions(csv, table.with_rows(rows), tmp_path / "out", settings=FAST)
+        found = audit.found
+        assert found.calibration is not None
+        # 3 of 4 at 0.9 and 9 of 20 at 0.1.
+        brier = (3 * 0.1**2 + 0.9**2 + 9 * 0.9**2 + 11 * 0.1**2) / 24
+        assert found.calibration.brier.value == pytest.approx(brier)
+        assert found.calibration.ece == pytest.approx((4 * abs(0.75 - 0.9) + 20 * abs(0.45 - 0.1)) / 24)
+        slope = (math.log(3) - math.log(9 / 11)) / (2 * math.log(9))
+        assert found.calibration.slope.value == pytest.approx(slope, abs=1e-6)
+        by_sex = {one.name: (one.images, one.positive) for one in found.subgroups if one.kind == "sex"}
+        assert by_sex == {"F": (12, 12), "M": (12, 0)}
+        assert found.leakage.known and found.leakage.patients == ("p0",)
+        assert ("x00", "x23") in {(one.first, one.second) for one in found.leakage.pairs}
+        page = write_audit(tmp_path / "out", audit).read_text()
+        for words in ("calibration slope", "Subgroups", "1 patients are on both sides"):
+            assert words in page, words
+        # A score that is no probability has no calibration, and images that are not there no copies.
+        gone = [dataclasses.replace(row, mask=None, image=tmp_path / "gone.png", extra={}) for row in rows]
+        found = audit_predictions(csv, table.with_rows(gone), tmp_path / "gone", settings=FAST).found
+        notes = {note.code for note in found.notes}
+        assert {AuditCaveat.NO_PIXELS_READ, AuditCaveat.NO_SPLIT} <= notes and found.score.scored == 24
+
+    def test_a_few_patients_without_an_id(self, table: Dataset, tmp_path: Path) -> None:
+        csv = tmp_path / "scores.csv"
+        csv.write_text("id,probability\n" + "".join(f"{r.id},{0.9 if r.positive else 0.2}\n" for r in table))
+        nameless = [dataclasses.replace(r, patient="" if i < 2 else r.patient) for i, r in enumerate(table)]
+        found = audit_predictions(csv, table.with_rows(nameless), tmp_path / "out", settings=FAST).found
+        assert {n.code: n.numbers for n in found.notes}[AuditCaveat.PATIENTS_MISSING] == {"images": 2}
+        assert found.score.patients == 24
+        many = [dataclasses.replace(r, patient="" if i < 3 else r.patient) for i, r in enumerate(table)]
+        with pytest.raises(DataError, match="3 images have no patient id"):
+            audit_predictions(csv, table.with_rows(many), tmp_path / "many", settings=FAST)
 
     def test_by_the_command_line(
         self, table: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -229,6 +278,9 @@ class TestScoresAlone:
         assert result.exit_code == 0, result.output
         assert "It cannot be told whether the score takes a shortcut." in result.output
         assert read_audit(tmp_path / "a", model_hash(csv)).model == "scores.csv"
+        csv.write_text(csv.read_text().replace("id,probability", "film,p"))
+        result = CliRunner().invoke(app, [*command, "--quick", "--columns", "id=film,probability=p"])
+        assert result.exit_code == 0, result.output
         result = CliRunner().invoke(app, [*command, "--model", "x.onnx"])
         assert isinstance(result.exception, ConfigError) and "give one model" in str(result.exception)
 

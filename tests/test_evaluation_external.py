@@ -17,7 +17,7 @@ from small_runs import without_patients, write_table
 pytest.importorskip("lightning")
 from lungsight.evaluation import Predictions, evaluate, read_masks, read_scores
 from lungsight.evaluation.compare import compare
-from lungsight.evaluation.pairing import AMBIGUOUS
+from lungsight.evaluation.pairing import AMBIGUOUS, RowNames
 from lungsight.evaluation.subgroups import age_band, subgroups
 from lungsight.wording import Caution
 
@@ -95,7 +95,7 @@ class TestProbabilities:
 
     def test_wrong_columns_and_given_ones(self, table: Dataset, tmp_path: Path) -> None:
         path = scores(tmp_path / "a.csv", perfect(table), "name,out")
-        with pytest.raises(DataError, match=r"needs the columns id and probability.*out"):
+        with pytest.raises(DataError, match=r"needs the columns id and probability.*out.*--columns"):
             read_scores(path, table)
         found = read_scores(path, table, columns={"probability": "out", "id": "name"})
         assert len(found.rows) == 24
@@ -227,6 +227,26 @@ class TestMasks:
         assert (result.mask_values.values["dice"] > 0.99).all()
         assert not result.record.left_out
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "mask_{}.png",
+            "{}_lung.png",
+            "{}_Mask.PNG",
+            "{}_lung_mask.png.png",
+            "{}-segmentation.tif",
+            "pred_{}_out.bmp",
+        ],
+    )
+    def test_what_programs_add_to_a_name(self, table: Dataset, name: str) -> None:
+        names = RowNames(table)
+        for index in (0, 23):
+            assert names.find(name.format(table.rows[index].id), mask=True) == (index,)
+            assert names.find(name.format(table.rows[index].image.stem), mask=True) == (index,)
+        # A side is no word of a program: half a mask is not the mask.
+        assert names.find("x00_left_lung.png", mask=True) == () == names.find("x00_heart.png", mask=True)
+        assert names.find("x00_lung.png") == ()
+
     def test_masks_that_never_meet_the_truth_are_warned_of(self, table: Dataset, tmp_path: Path) -> None:
         folder = self.write(tmp_path / "masks", table, shift=16)
         result = evaluate(read_masks(folder, table))
@@ -276,7 +296,7 @@ class TestSubgroups:
         found = {(one.kind, one.name): one for one in subgroups(rows, dice=np.linspace(0, 1, 12))}
         # Sex is F for all: no subgroup.
         assert {kind for kind, _ in found} == {"source", "age"}
-        assert found["age", "40 to 59"].images == 3 and found["age", "40 to 59"].covid == 2
+        assert found["age", "40 to 59"].images == 3 and found["age", "40 to 59"].positive == 2
         assert found["source", "a"].metrics["dice"].value == pytest.approx(np.linspace(0, 1, 12)[::2].mean())
         assert [name for kind, name in found if kind == "age"] == [
             "under 18", "18 to 39", "40 to 59", "60 to 79", "80 and over", "not given",

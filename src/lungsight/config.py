@@ -63,9 +63,10 @@ class DataSettings(Record, frozen=True):
     """Spread the grey levels of the resized image evenly first (its histogram becomes flat)."""
     dilation: Dilation = 0.0
     """Growth of the mask for `apply_mask` and `crop_to_lungs`, as a fraction of the longer side."""
-    target: str = ""
-    """Which finding the score is for, as `dataset.target.with_target` takes it, where the user names none of their own;
-    empty: COVID-19."""
+    target: Annotated[str, Meta(min_length=1, max_length=500)] = "COVID-19"
+    """`diagnosis`: what is asked of each image, as `lungsight.dataset.with_target` takes it."""
+    uncertain: Literal["negative", "positive", "drop"] = "drop"
+    """What 'possible X', and -1 in a table of labels, count as."""
 
     old_names: ClassVar = {"working": "resize_to", "view": "crop_mode", "grow": "dilation"}
 
@@ -74,6 +75,8 @@ class DataSettings(Record, frozen=True):
         changed = dict(values)
         if isinstance(mode := changed.get("crop_mode"), str):
             changed["crop_mode"] = OLD_CROP_MODES.get(mode, mode)
+        if changed.get("target") == "":
+            changed["target"] = "COVID-19"
         if changed.get("resize_to") in ([0, 0], (0, 0)):
             changed["resize_to"] = None
         return changed

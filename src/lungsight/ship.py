@@ -11,6 +11,7 @@ from torch import nn
 
 from lungsight.card import Calibration, Card, InputSettings, TrainedOn
 from lungsight.config import Recipe
+from lungsight.dataset.table import COVID
 from lungsight.errors import ModelError
 from lungsight.evaluation.conformal import conformal_of
 from lungsight.evaluation.crossvalidation import load_calibration
@@ -66,11 +67,18 @@ def export(
         The model, and its largest difference from PyTorch.
 
     Raises:
-        ModelError: no finished run, not evaluated, or the exported network differs.
+        ModelError: no finished run, not evaluated, another target than COVID-19, or the exported network differs.
     """
     folder = Path(run)
     folds = member_folders(folder)
     recipe, network = load_run(folds[0] if folds else folder)
+    if recipe.task == "diagnosis" and recipe.data.target != COVID:
+        raise ModelError(
+            f"was trained on {recipe.data.target}, and what a shipped network answers is COVID-19",
+            code="target",
+            where=run,
+            hint="Evaluate and audit the run itself",
+        )
     metrics = load_metrics(folder)
     if folds:
         networks = [load_run(fold)[1] for fold in folds[: int(metrics.get("repeats", 1))]]

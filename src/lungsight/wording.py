@@ -309,6 +309,9 @@ class AuditCaveat(StrEnum):
     MASKS_PREDICTED = "masks_predicted"
     NO_MASKS = "no_masks"
     SCORES_ONLY = "scores_only"
+    NO_PIXELS_READ = "no_pixels_read"
+    NO_SPLIT = "no_split"
+    PATIENTS_MISSING = "patients_missing"
     FEW_PATIENTS = "few_patients"
     FEW_SAME_SOURCE = "few_same_source"
     REFUSED = "refused"
@@ -540,6 +543,10 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         AuditCaveat.NO_MASKS: "There are no lung masks: what lies outside the lungs was not looked at.",
         AuditCaveat.SCORES_ONLY: "Only scores were given, no model: whether it uses what is outside the lungs cannot "
         "be tried on changed images.",
+        AuditCaveat.NO_PIXELS_READ: "The images were not read ({images}): copies of a film were not looked for.",
+        AuditCaveat.NO_SPLIT: "Neither the scores nor the table say which images the model was trained on (a column "
+        "'split' would): whether patients are on both sides was not checked.",
+        AuditCaveat.PATIENTS_MISSING: "{images} images have no patient id: each was taken as a patient.",
         AuditCaveat.FEW_PATIENTS: "Only {positive} patients with and {negative} without the target are scored: too "
         "few to answer.",
         AuditCaveat.FEW_SAME_SOURCE: "Within one source only {positive} patients with and {negative} without the "
@@ -579,9 +586,9 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Caution.RESAMPLES_LOST: "{count} of {of} resamples could not be computed and are left out",
         Caution.UNDEFINED: "the data cannot give it",
         Caution.NOT_SCORED: "{count} of {of} images have no score or no known class: they are not in its metrics",
-        Caution.ALL_POSITIVE: "one class only: all images are COVID-19, so that AUROC and the like do not exist",
-        Caution.ALL_NEGATIVE: "one class only: no image is COVID-19, so that AUROC and the like do not exist",
-        Caution.NO_MIXED_SOURCE: "no source has both classes, so that the score may tell sources, not COVID-19",
+        Caution.ALL_POSITIVE: "one class only: all images are {names}, so that AUROC and the like do not exist",
+        Caution.ALL_NEGATIVE: "one class only: no image is {names}, so that AUROC and the like do not exist",
+        Caution.NO_MIXED_SOURCE: "no source has both classes, so that the score may tell sources, not {names}",
         Caution.TRAINED_ON: "the networks ({names}) were trained on these images, so that the metrics are too good; "
         "those of held-out images are on their cards",
         Caution.MASK_FORMAT: "the masks hardly overlap with the true ones (Dice {names}): a file format that was read "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lungsight.audit.audited import Audited, check_classes, hash_files
+from lungsight.audit.leakage import split_of
 from lungsight.audit.masks import with_masks
+from lungsight.audit.records import Caveat
 from lungsight.dataset.cache import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError
@@ -21,12 +23,15 @@ from lungsight.evaluation.predictions import read_scores
 from lungsight.inference.any_network import open_network
 from lungsight.preprocess import to_unit
 from lungsight.progress import ProgressCallback, silent
+from lungsight.wording import AuditCaveat
 
 Floats = NDArray[np.float64]
 BatchScore = Callable[[NDArray[np.float32]], ArrayLike]
 """(N, 1, h, w) float32 in [0, 1], bone bright -> (N,) numbers, higher for the target."""
 
 BATCH = 32
+PIXELS_AT_MOST = 20_000
+"""Images that are read beside scores alone: so many of 224 x 224 take 1 GB."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _OUTPUT = re.compile(r"(?P<name>[^\[\]]*)(\[(?P<index>\d{1,6})\])?")
 
@@ -216,28 +221,36 @@ def from_scores(
     path: Path,
     dataset: Dataset,
     *,
+    columns: Mapping[str, str] | None = None,
     threshold: float | None = None,
     cache: Path | None = None,
     progress: ProgressCallback = silent,
     size: tuple[int, int] = (224, 224),
 ) -> Audited:
-    """Open scores without a model: a CSV with id and probability.
+    """Open scores without a model: a CSV with id and probability, or the names in `columns`.
 
-    Where every row of the table has a lung mask the images are read too, for the models that see a region of them.
+    The images are read too, for copies of a film and, where every row has a lung mask, for the models that see a
+    region; not so where there are more than `PIXELS_AT_MOST`, and without masks an image may be absent.
 
     Raises:
         DataError: the CSV or the table cannot be used.
     """
-    predicted = read_scores(path, dataset, threshold=threshold)
+    predicted = read_scores(path, dataset, threshold=threshold, columns=columns)
     usable = check_classes(dataset.with_rows(predicted.rows), need_masks=False)
     probability = predicted.probability if predicted.probability is not None else np.empty(0)
     values = dict(zip((row.id for row in predicted.rows), probability.tolist(), strict=True))
     failures = list(predicted.failures)
     images, masks = np.empty((0, *size), np.uint8), np.empty((0, *size), np.bool_)
-    if all(row.mask is not None for row in usable):
+    notes: tuple[Caveat, ...] = ()
+    masked = all(row.mask is not None for row in usable)
+    if len(usable) > PIXELS_AT_MOST or not (masked or all(row.image.is_file() for row in usable)):
+        notes = (Caveat(AuditCaveat.NO_PIXELS_READ, {"images": len(usable)}),)
+    else:
         arrays = load_arrays(usable, size, cache_dir=cache, progress=progress)
         usable, images, masks = usable.with_rows(arrays.rows), arrays.images, arrays.masks
         failures += arrays.failures
+    if not split_of(usable.rows):
+        notes = (*notes, Caveat(AuditCaveat.NO_SPLIT))
     scores = np.array([values[row.id] for row in usable], np.float64)
     return Audited(
         name=path.name,
@@ -252,4 +265,5 @@ def from_scores(
         threshold=predicted.threshold,
         values=scores,
         failures=tuple(failures),
+        notes=notes,
     )

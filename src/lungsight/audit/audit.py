@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight import provenance
+from lungsight.audit import beside, retraining, steps
 from lungsight.audit import leakage as leaks
-from lungsight.audit import retraining, steps
 from lungsight.audit.anybody import BatchScore, from_function, from_onnx, from_scores
-from lungsight.audit.audited import Audited, load_audited
+from lungsight.audit.audited import Audited, ask_as, load_audited
 from lungsight.audit.records import (
     FULL,
     Caveat,
@@ -35,6 +36,8 @@ from lungsight.progress import ProgressCallback, silent
 from lungsight.records import from_json
 from lungsight.wording import AuditCaveat
 
+MISSING = 0.1
+"""Fraction of the images that may have no patient id."""
 STEPS = ("images", "score", "perturbation", "transplants", "retraining", "source", "leakage")
 """What progress is reported on, in order."""
 
@@ -83,6 +86,7 @@ def audit(
             the target.
         ModelError: there is no model, or it gives no score.
     """
+    dataset = ask_as(target, dataset)
     check_patients(dataset)
     audited = load_audited(
         target,
@@ -184,6 +188,7 @@ def audit_predictions(
     dataset: Dataset,
     out: str | Path,
     *,
+    columns: Mapping[str, str] | None = None,
     threshold: float | None = None,
     settings: Settings = FULL,
     cache: Path | None = None,
@@ -192,12 +197,15 @@ def audit_predictions(
 ) -> Audit:
     """Audit scores without a model, a CSV with id and probability: everything that needs no changed image.
 
+    Args:
+        columns: 'id' and 'probability' -> the CSV's own names.
+
     Raises:
         DataError: the CSV or the table cannot be used.
     """
     check_patients(dataset, need_masks=False)
     audited = from_scores(
-        path, dataset, threshold=threshold, cache=cache, progress=_named(progress, "images")
+        path, dataset, columns=columns, threshold=threshold, cache=cache, progress=_named(progress, "images")
     )
     return run_audit(audited, Path(out), settings=settings, progress=progress, command=command)
 
@@ -256,6 +264,8 @@ def run_audit(
         notes.append(Caveat(AuditCaveat.NO_MASKS))
     if audited.score is None:
         notes.append(Caveat(AuditCaveat.SCORES_ONLY))
+    if missing := sum(not row.patient for row in audited.rows):
+        notes.append(Caveat(AuditCaveat.PATIENTS_MISSING, {"images": missing}))
     no_pixels = retraining.without_pixels(audited.rows, settings)
     leakage = store.get(Leakage, "leakage", lambda: leaks.find_leakage(audited))
     say["leakage"](1, 1)
@@ -276,6 +286,8 @@ def run_audit(
         failures=audited.failures,
         settings=settings,
         provenance=_plain(provenance.describe(seed=settings.seed, data=data, command=command)),
+        calibration=beside.calibration_of(audited, values),
+        subgroups=beside.subgroups_of(audited, values),
     )
     return Audit(found, audited, values)
 
@@ -312,11 +324,13 @@ def read_audit(folder: str | Path, model: str) -> Found:
 def check_patients(dataset: Dataset, *, need_masks: bool = True) -> None:
     """Raise DataError where there are too few patients, or ids are missing, before anything is computed."""
     usable = [row for row in dataset if row.positive is not None and (row.mask is not None or not need_masks)]
-    if missing := [row.id for row in usable if not row.patient]:
+    missing = [row.id for row in usable if not row.patient]
+    # As for a split: a few rows without an id are patients of their own, many make 'by patient' a word only.
+    if len(missing) > len(usable) * MISSING:
         raise DataError(
             f"{len(missing)} images have no patient id (the first: {missing[0]})",
             where=dataset.root,
-            hint="The audit keeps patients apart and needs one for each image; name the column with --columns patient=",
+            hint="The audit keeps patients apart; name the column with --columns patient=",
         )
     truth, patients = truth_of(usable), patients_of(usable)
     mask = " have a lung mask" if need_masks else ""

@@ -19,7 +19,7 @@ from lungsight.evaluation.predictions import trained_on
 from lungsight.evaluation.runs import choose_part, fold_folders, read_split
 from lungsight.inference import Failure, load_model
 from lungsight.progress import ProgressCallback, silent
-from lungsight.training import load_run, predict, predict_masks
+from lungsight.training import ask, load_run, predict, predict_masks
 from lungsight.training.data import network_inputs
 from lungsight.wording import AuditCaveat
 
@@ -116,7 +116,7 @@ def load_audited(
         ModelError: there is no finished run or no network, or it gives no score.
         DataError: the table has no masks, or not both classes.
     """
-    usable = check_classes(dataset, need_masks=True)
+    usable = check_classes(ask_as(target, dataset), need_masks=True)
     folder = Path(target)
     if str(target) == "shipped":
         return _bundle(None, usable, cache, progress)
@@ -129,6 +129,19 @@ def load_audited(
         where=target,
         hint="Give a run's folder, a folder of ONNX networks, or 'shipped'",
     )
+
+
+def ask_as(target: str | Path, dataset: Dataset) -> Dataset:
+    """The question that a run was trained on, asked of a table of which nothing was asked yet.
+
+    Raises:
+        ModelError: the run is damaged.
+        DataError: no row shows its target.
+    """
+    folder = Path(target)
+    if str(target) == "shipped" or not (folder / "config.toml").is_file():
+        return dataset
+    return ask(dataset, load_run((fold_folders(folder) or [folder])[0])[0])
 
 
 def model_hash(target: str | Path) -> str:

@@ -15,7 +15,7 @@ from lungsight import provenance
 from lungsight.audit import retraining
 from lungsight.audit.audit import check_patients
 from lungsight.audit.audited import check_classes
-from lungsight.audit.leakage import leakage_between
+from lungsight.audit.leakage import leakage_between, split_of
 from lungsight.audit.masks import with_masks
 from lungsight.audit.probe import subsample
 from lungsight.audit.records import Caveat, Criterion, Leakage, LeftOut, Probe, Settings
@@ -30,8 +30,6 @@ from lungsight.wording import DataAnswer, Region
 
 DATA = Settings(probe="linear", px=64, images=2000)
 SIZE = (224, 224)
-SPLIT_COLUMNS = ("split", "part", "fold", "subset")
-"""Columns of a table that may say which part of a split a row is in."""
 SEEN = (Region.WHOLE, Region.BORDER, Region.BACKGROUND)
 
 
@@ -134,15 +132,6 @@ def audit_data(
         settings=settings,
         provenance=provenance.describe(seed=settings.seed, data=data, command=command),
     )
-
-
-def split_of(rows: Sequence[Row]) -> dict[str, str]:
-    """Row id -> part of the table's own split, where a column of `SPLIT_COLUMNS` says it; else empty."""
-    for column in SPLIT_COLUMNS:
-        found = {row.id: row.extra[column] for row in rows if row.extra.get(column)}
-        if len(set(found.values())) > 1:
-            return found
-    return {}
 
 
 def best_of(scores: dict[str, Floats], rows: Sequence[Row], folds: NDArray[np.int64]) -> Best:

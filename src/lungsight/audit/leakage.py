@@ -12,7 +12,17 @@ from lungsight.audit.records import Leakage, Pair
 from lungsight.dataset.table import Row
 from lungsight.duplicates import find_duplicates
 
-LISTED = 60
+SPLIT_COLUMNS = ("split", "part", "fold", "subset")
+"""Columns of a table that may say which part of a split a row is in."""
+
+
+def split_of(rows: Sequence[Row]) -> dict[str, str]:
+    """Row id -> part of the table's own split, where a column of `SPLIT_COLUMNS` says it; else empty."""
+    for column in SPLIT_COLUMNS:
+        found = {row.id: row.extra[column] for row in rows if row.extra.get(column)}
+        if len(set(found.values())) > 1:
+            return found
+    return {}
 
 
 def near_duplicates(images: NDArray[np.uint8], groups: NDArray[np.int64]) -> list[tuple[int, int, float]]:
@@ -35,6 +45,8 @@ def find_leakage(audited: Audited) -> Leakage:
     """Patients and near-duplicates across the model's split; across patients where the split is not known."""
     rows, parts = audited.rows, audited.parts
     folds = audited.part == OUT_OF_FOLD
+    if audited.score is None:
+        return leakage_between(rows, audited.images, split_of(rows))
     if not parts:
         unknown = leakage_between(rows, audited.images, {})
         return Leakage(False, (), 0, len(audited.held_out), unknown.pairs)

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from lungsight.audit.statistics import Estimate
+from lungsight.evaluation.records import Subgroup
+from lungsight.metrics import Interval
 from lungsight.records import Record
 from lungsight.wording import CriterionKey, DataAnswer, ScoreAnswer
 
@@ -212,11 +214,17 @@ class Verdict(Record, frozen=True):
 
 
 class Calibrated(Record, frozen=True):
-    """How the score's probabilities agree with what is: slope and intercept of logistic recalibration."""
+    """How the score's probabilities agree with what is.
 
-    slope: float
-    intercept: float
-    brier: float
+    Attributes:
+        slope, intercept: of logistic recalibration, the intercept at slope 1; right are 1 and 0.
+        ece: expected calibration error; it is biased on few images and has no interval.
+    """
+
+    slope: Interval
+    intercept: Interval
+    brier: Interval
+    ece: float
 
 
 class Found(Record, frozen=True):
@@ -241,3 +249,5 @@ class Found(Record, frozen=True):
     settings: Settings
     provenance: dict[str, Any] = msgspec.field(default_factory=dict)
     calibration: Calibrated | None = None
+    """None where the score is no probability."""
+    subgroups: tuple[Subgroup, ...] = ()

@@ -12,7 +12,7 @@ from lungsight.files import write_bytes
 from lungsight.records import Record, from_json, plain, to_json
 
 R = TypeVar("R", bound=Record)
-FORMAT = 2
+FORMAT = 3
 """Raise it when a unit of work would come out differently."""
 
 

@@ -89,13 +89,13 @@ def run_benchmark(
     """Train and score every system on the same folds; started again, it continues where it was.
 
     Args:
-        dataset: rows with lung masks, patients and a COVID-19 label are used.
+        dataset: rows with lung masks, patients and a label of the target are used.
         out: folder; each system gets a folder of its own, and `benchmark.json` is the table.
         minutes: for training and scores; then size, width, epochs and, where it is short, the images of sources with
             one class are reduced. None: the papers' own settings.
         side: pixels of a side at reduced size; default 64, from an hour on 96.
         width: of every network that is not small, at reduced size; default 0.25.
-        external: a second data set, scored by the mean of each system's networks.
+        external: a second data set with the same target, scored by the mean of each system's networks.
 
     Raises:
         DataError: too few patients for the folds, or only one class.
@@ -145,6 +145,7 @@ def run_benchmark(
         commit=provenance.commit(),
         machine=_machine(device),
         command=command,
+        target=dataset.target,
     )
     write_bytes(at.folder / "benchmark.json", to_json(bench))
     return bench
@@ -192,14 +193,16 @@ def _plan(
 def check_data(dataset: Dataset, folds: int) -> None:
     """Whether the table can be dealt into the folds; raises DataError."""
     if not len(dataset):
-        raise DataError("has no image with a lung mask and a COVID-19 label", where=dataset.root)
+        raise DataError(
+            f"has no image with a lung mask and a label of {dataset.target.name}", where=dataset.root
+        )
     if not 0 < _majority(dataset) < 1:
         raise DataError("holds one class only: nothing can be told apart", where=dataset.root)
-    for covid in (True, False):
-        people = len({row.patient for row in dataset if row.covid is covid})
+    for wanted, word in ((True, "with"), (False, "without")):
+        people = len({row.patient for row in dataset if row.positive is wanted})
         if people < folds:
             raise DataError(
-                f"has {people} patients {'with' if covid else 'without'} COVID-19, too few for {folds} folds",
+                f"has {people} patients {word} {dataset.target.name}, too few for {folds} folds",
                 where=dataset.root,
                 hint="Use fewer --folds, 3 at least",
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lungsight.audit.records import Probe
 from lungsight.benchmark.figures import Estimate
+from lungsight.dataset.table import COVID_TARGET, Target
 from lungsight.errors import ConfigError
 from lungsight.records import Record, from_json
 
@@ -81,6 +82,7 @@ class Bench(Record, frozen=True):
     commit: str = ""
     machine: str = ""
     command: str = ""
+    target: Target = COVID_TARGET
 
 
 def read_bench(folder: str | Path) -> Bench:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lungsight.cli.data import TargetOption, UncertainOption, read_target
+from lungsight.cli.console import parse_columns
+from lungsight.cli.target import TargetOption, UncertainOption, asked
 from lungsight.cli.train import DataOption, clock, command_line, name_left_out, need_training
 from lungsight.errors import ConfigError
 from lungsight.progress import ProgressCallback
@@ -62,7 +63,8 @@ def audit(
     seed: Annotated[int, typer.Option(min=0, help="Of folds, probes and choices.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
+        str | None,
+        typer.Option(help="Other column names: finding=diagnosis,patient=subject; probability=score."),
     ] = None,
     target: TargetOption = None,
     uncertain: UncertainOption = Uncertain.DROP,
@@ -80,11 +82,16 @@ def audit(
 
     from lungsight.audit import FULL, QUICK, audit_onnx, audit_predictions
     from lungsight.audit import audit as run_audit
+    from lungsight.dataset import read_dataset
+    from lungsight.evaluation.predictions import split_columns
     from lungsight.report.audit_report import write_audit
     from lungsight.report.audit_tables import answers, caveats, probe_words
 
     begun = time.monotonic()
-    dataset = read_target(data, columns, target, uncertain)
+    named, of_scores = parse_columns(columns), None
+    if predictions is not None:
+        named, of_scores = split_columns(named, predictions)
+    dataset = asked(read_dataset(data, columns=named or None), target, uncertain)
     settings = msgspec.structs.replace(QUICK if quick else FULL, seed=seed)
     with _progress() as progress:
         same: dict[str, Any] = {
@@ -96,7 +103,9 @@ def audit(
                 threshold=threshold, **same,
             )  # fmt: skip
         elif predictions is not None:
-            found = audit_predictions(predictions, dataset, folder, threshold=threshold, **same)
+            found = audit_predictions(
+                predictions, dataset, folder, columns=of_scores, threshold=threshold, **same
+            )
         else:
             found = run_audit(run or "", dataset, folder, part=part, mask_run=masks, **same)
     report = write_audit(folder, found)

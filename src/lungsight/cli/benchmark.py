@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from lungsight.cli.console import tell
+from lungsight.cli.target import TargetOption, UncertainOption, read_target
 from lungsight.cli.train import DataOption, DeviceOption, Reporter, command_line, need_training
+from lungsight.wording import Uncertain
 
 
 def benchmark(
@@ -39,6 +41,8 @@ def benchmark(
     columns: Annotated[
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
+    target: TargetOption = None,
+    uncertain: UncertainOption = Uncertain.DROP,
     device: DeviceOption = "auto",
 ) -> None:
     """The systems that the paper cites, on the same patients: pooled beside same-source AUROC, with intervals.
@@ -47,13 +51,11 @@ def benchmark(
     """
     need_training()
     from lungsight.benchmark import choose_systems, run_benchmark
-    from lungsight.cli.console import parse_columns
-    from lungsight.dataset import read_dataset
     from lungsight.report.benchmark_report import write_benchmark
 
     chosen = choose_systems(systems)
     bench = run_benchmark(
-        read_dataset(data, columns=parse_columns(columns)),
+        read_target(data, columns, target, uncertain),
         out,
         systems=chosen,
         minutes=budget,
@@ -61,7 +63,7 @@ def benchmark(
         width=width,
         folds=folds,
         seed=seed,
-        external=None if external is None else read_dataset(external),
+        external=None if external is None else read_target(external, None, target, uncertain),
         cache=cache,
         device=device,
         listener=Reporter(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lungsight.cli.console import parse_columns
+from lungsight.cli.target import TargetOption, UncertainOption, read_target
 from lungsight.wording import Uncertain, say
 
 if TYPE_CHECKING:
@@ -28,16 +28,6 @@ LISTED = 25
 ColumnsOption = Annotated[
     str | None,
     typer.Option(metavar="OURS=THEIRS,...", help="Other column names: finding=diagnosis,patient=subject."),
-]
-TargetOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FINDING|A\\|B|COLUMN=VALUE",
-        help="What is asked of each image; default COVID-19. Also 'A vs B'.",
-    ),
-]
-UncertainOption = Annotated[
-    Uncertain, typer.Option(help="What 'possible X', and -1 in a table of labels, count as.")
 ]
 PathArgument = Annotated[Path, typer.Argument(help="Folder of a data set, or its CSV or JSON file.")]
 
@@ -146,16 +136,6 @@ def phantom(
         dataset = write_phantoms(out, count=count, seed=seed, shortcut=shortcut, size=size, progress=progress)
     covid = sum(row.covid is True for row in dataset.rows)
     print(f"{len(dataset)} drawn X-rays in {out}, {covid} with COVID-19")
-
-
-def read_target(
-    path: Path, columns: str | None, target: str | None, uncertain: Uncertain = Uncertain.DROP
-) -> Dataset:
-    """A data set with the columns and the target that a command was given."""
-    from lungsight.dataset import read_dataset, with_target
-
-    dataset = read_dataset(path, columns=parse_columns(columns))
-    return dataset if target is None else with_target(dataset, target, uncertain.value)
 
 
 @app.command("audit")

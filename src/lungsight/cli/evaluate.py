@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lungsight.cli.target import TargetOption, UncertainOption
 from lungsight.cli.train import DataOption, command_line, name_left_out, need_training
+from lungsight.wording import Uncertain
 
 if TYPE_CHECKING:
     from lungsight.dataset import Dataset
@@ -61,6 +63,8 @@ def evaluate(
         typer.Option(help="Other column names: finding=diagnosis,patient=subject; probability=score."),
     ] = None,
     external_columns: Annotated[str | None, typer.Option(help="The same for --external.")] = None,
+    target: TargetOption = None,
+    uncertain: UncertainOption = Uncertain.DROP,
 ) -> None:
     """Evaluate a model on what it was not trained on; every metric with a 95 % interval over patients.
 
@@ -71,6 +75,7 @@ def evaluate(
     need_training()
     from lungsight.cli.console import parse_columns
     from lungsight.cli.data import progress_bar
+    from lungsight.dataset.table import COVID_TARGET
     from lungsight.report.evaluate import Request, write_report
 
     request = Request(
@@ -88,6 +93,8 @@ def evaluate(
         part=part,
         threshold=threshold,
         cache=cache,
+        target=target,
+        uncertain=uncertain.value,
         command=command_line(),
     )
     request.check()
@@ -99,6 +106,8 @@ def evaluate(
         done = write_report(request, dataset, progress=lambda step, total, what="": progress(step, total))
     record = done.evaluated.evaluation.record
     _print(record)
+    if record.score is not None and record.target != COVID_TARGET:
+        print(record.target)
     for warning in (*map(str, record.notes), *done.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"95 % intervals over patients; {done.report}")

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from lungsight.cli.console import tell
+from lungsight.cli.target import TargetOption, UncertainOption, target_settings
 from lungsight.cli.train import DataOption, Reporter, command_line, need_training
+from lungsight.wording import Uncertain
 
 
 class Form(StrEnum):
@@ -60,6 +62,8 @@ def cross_validate(
     columns: Annotated[
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
+    target: TargetOption = None,
+    uncertain: UncertainOption = Uncertain.DROP,
 ) -> None:
     """Train and score a diagnosis recipe by patient, fold by fold. Stopped, the same command continues."""
     need_training()
@@ -69,7 +73,7 @@ def cross_validate(
     from lungsight.evaluation.crossvalidation import cross_validate as run_folds
 
     result = run_folds(
-        load_recipe(recipe, settings or []),
+        load_recipe(recipe, [*(settings or []), *target_settings(target, uncertain)]),
         read_dataset(data, columns=parse_columns(columns)),
         out,
         repeats=repeats,

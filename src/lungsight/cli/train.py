@@ -13,7 +13,9 @@ import typer
 
 from lungsight.cli.console import tell
 from lungsight.cli.predict import LISTED
+from lungsight.cli.target import TargetOption, UncertainOption, target_settings
 from lungsight.errors import require
+from lungsight.wording import Uncertain
 
 if TYPE_CHECKING:
     from lungsight.dataset import Dataset
@@ -128,6 +130,8 @@ def train(
     columns: Annotated[
         str | None, typer.Option(help="Other column names: finding=diagnosis,patient=subject.")
     ] = None,
+    target: TargetOption = None,
+    uncertain: UncertainOption = Uncertain.DROP,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a network by a recipe; `--resume` continues after any interruption.
@@ -140,6 +144,7 @@ def train(
     changes = list(settings or [])
     changes += [f'split.kind="{split}"'] if split else []
     changes += [f"training.seed={seed}"] if seed is not None else []
+    changes += target_settings(target, uncertain)
     resolved = load_recipe(recipe, changes)
     if start is not None:
         resolved = resolved.with_settings(**{"training.start": start})

@@ -59,6 +59,18 @@ class Target(Record, frozen=True):
     rows_uncertain: int = 0
     rows_unmentioned: int = 0
 
+    def __str__(self) -> str:
+        """The target and how the labels were taken that are neither yes nor no."""
+        taken = {"drop": "left out", "negative": "taken as negative", "positive": "taken as positive"}
+        words = [f"target {self.name}"]
+        if self.rows_uncertain:
+            words.append(f"{self.rows_uncertain:,} uncertain labels {taken[self.uncertain]}")
+        if self.rows_unmentioned:
+            words.append(
+                f"{self.rows_unmentioned:,} images that name other findings only {taken[self.unmentioned]}"
+            )
+        return ", ".join(words)
+
 
 COVID_TARGET = Target()
 

@@ -19,7 +19,7 @@ from lungsight.dataset.finding import (
     says_nothing,
 )
 from lungsight.dataset.readers.delimited import given, number
-from lungsight.dataset.table import COVID, Dataset, Row, Target
+from lungsight.dataset.table import COVID, COVID_TARGET, Dataset, Row, Target
 from lungsight.errors import DataError
 from lungsight.wording import Label
 from lungsight.xray.views import view_code
@@ -85,6 +85,14 @@ def with_target(
         rows_unmentioned=counts[None],
     )
     return replace(dataset, rows=tuple(rows), target=target)
+
+
+def with_question(dataset: Dataset, target: str, uncertain: UncertainAs) -> Dataset:
+    """A network's own question asked of a table, unless another one was asked of it already; raises DataError."""
+    asked = dataset.target
+    if asked != COVID_TARGET or (asked.name, asked.uncertain) == (target, uncertain):
+        return dataset
+    return with_target(dataset, target, uncertain)
 
 
 _Answer = tuple[Label | None, bool]

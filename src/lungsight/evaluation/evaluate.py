@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.dataset.table import Dataset, Row
+from lungsight.dataset.table import COVID, Dataset, Row
 from lungsight.errors import DataError
 from lungsight.evaluation.cohort import count_patients, patients
 from lungsight.evaluation.compare import compare, scorable
@@ -73,7 +73,8 @@ class Evaluation:
             columns["probability"] = self.predictions.probability
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["id", "patient", "source", "finding", "covid", *columns])
+        asked = "covid" if self.predictions.target.name == COVID else "positive"
+        writer.writerow(["id", "patient", "source", "finding", asked, *columns])
         for index, row in enumerate(self.predictions.rows):
             head = [row.id, row.patient, row.source, row.finding, "" if row.covid is None else int(row.covid)]
             values = [column[index] for column in columns.values()]
@@ -114,7 +115,7 @@ def evaluate(predictions: Predictions, other: Predictions | None = None) -> Eval
         notes.append(Note(Caution.NOT_SCORED, left, len(predictions.rows)))
     if score is not None and score.uncertain is not None and score.uncertain.images:
         notes.append(Note(Caution.UNCERTAIN, score.uncertain.images, len(scored)))
-    notes += _notes(predictions.rows, scored if score else None)
+    notes += _notes(predictions.rows, scored if score else None, predictions.target.name)
     record = EvaluationRecord(
         model=predictions.name,
         part=predictions.part,
@@ -129,19 +130,20 @@ def evaluate(predictions: Predictions, other: Predictions | None = None) -> Eval
         left_out=tuple(LeftOut(name, reason) for name, reason in predictions.failures),
         recipe=predictions.recipe,
         task=predictions.task,
+        target=predictions.target,
     )
     return Evaluation(predictions, record, scored, probability, values, curves)
 
 
-def _notes(rows: tuple[Row, ...], scored: tuple[Row, ...] | None) -> list[Note]:
+def _notes(rows: tuple[Row, ...], scored: tuple[Row, ...] | None, target: str) -> list[Note]:
     found = list(patients(rows).cautions())
     if scored is not None:
         positive = sum(bool(row.covid) for row in scored)
         mixed = {row.source for row in scored if row.covid} & {row.source for row in scored if not row.covid}
         if positive in (0, len(scored)):
-            found.append(Note(Caution.ALL_POSITIVE if positive else Caution.ALL_NEGATIVE))
+            found.append(Note(Caution.ALL_POSITIVE if positive else Caution.ALL_NEGATIVE, names=(target,)))
         elif not mixed:
-            found.append(Note(Caution.NO_MIXED_SOURCE))
+            found.append(Note(Caution.NO_MIXED_SOURCE, names=(target,)))
     return found
 
 

@@ -67,6 +67,7 @@ def predict_shipped(
         mask_threshold=engine.mask_threshold,
         failures=tuple(failures),
         notes=notes,
+        target=dataset.target,
     )
 
 

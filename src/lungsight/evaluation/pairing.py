@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,19 +18,9 @@ NOT_IN_TABLE = "is in no row of the table"
 AMBIGUOUS = "is the name of several images of the table: use the table's ids"
 TWICE = "is predicted twice, with different values"
 MISSING = "has no prediction"
-_EXTRA = (
-    "_mask",
-    "-mask",
-    "_masks",
-    ".mask",
-    "_lungs",
-    "-lungs",
-    "_seg",
-    "_pred",
-    "_labels",
-    "-labels",
-    "_label",
-)
+_WORD = r"(?:lungs?[-_]?)?(?:masks?|lungs?|seg(?:mentation)?|pred(?:iction|icted)?|labels?|out(?:put)?)"
+_AFTER = re.compile(rf"(?<=.)[-_. ]{_WORD}$", re.IGNORECASE)
+_BEFORE = re.compile(rf"^{_WORD}[-_ ](?=.)", re.IGNORECASE)
 """What programs add to the name of an image for its mask."""
 
 
@@ -63,7 +54,7 @@ class RowNames:
         wanted = [plain, PurePosixPath(plain).name]
         wanted += [_stem(one) for one in wanted]
         if mask:
-            wanted += [one.removesuffix(extra) for one in wanted for extra in _EXTRA if one.endswith(extra)]
+            wanted += _without_words(wanted[-1])
         for one in dict.fromkeys(wanted):
             for step in self._steps:
                 if one in step:
@@ -146,6 +137,19 @@ def _ends(row: Row) -> list[str]:
 def _original(row: Row) -> list[str]:
     name = row.original_filename.replace("\\", "/")
     return [name, PurePosixPath(name).name] if name else []
+
+
+def _without_words(stem: str) -> list[str]:
+    """The name less what a program put before or behind it, once and twice: `x_lung_mask.png.png`, `mask_x`."""
+    found: list[str] = []
+    queue = [stem]
+    for one in queue:
+        shorter = [_AFTER.sub("", one), _BEFORE.sub("", one), _stem(one)]
+        for name in shorter:
+            if name != one and name not in found and len(found) < 8:
+                found.append(name)
+                queue.append(name)
+    return found
 
 
 def _plain(name: str) -> str:

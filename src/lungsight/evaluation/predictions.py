@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.dataset.readers.delimited import blank, load_table, number
-from lungsight.dataset.table import Dataset, Row
+from lungsight.dataset.table import COVID_TARGET, Dataset, Row, Target
 from lungsight.errors import DataError
 from lungsight.evaluation.pairing import pair
 from lungsight.metrics import Note
@@ -35,7 +35,7 @@ class Predictions:
         name: of the model, in words.
         part: which images: 'all', or the part of a run's split.
         rows: the N images.
-        probability: (N,) of COVID-19 in [0, 1], NaN where the model gave none; None for a lung model.
+        probability: (N,) of the target in [0, 1], NaN where the model gave none; None for a lung model.
         threshold: at which the probability is cut.
         uncertain: (N,) images that the model calls uncertain; None where it does not say.
         masks: (N, h, w) predicted lungs; None for a score alone.
@@ -46,6 +46,7 @@ class Predictions:
         inputs: (N, h, w) uint8, what a run's network saw; None for others.
         maps: (N, h, w) lung probability of a run; None for others.
         recipe, task: of a run.
+        target: what was asked of the rows.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Predictions:
     maps: NDArray[np.float32] | None = None
     recipe: str = ""
     task: str = ""
+    target: Target = COVID_TARGET
 
 
 def read_scores(
@@ -72,7 +74,7 @@ def read_scores(
 
     An `id` is a row's id, its image's path or file name, or its original file name. An empty cell (also 'nan' and the
     like) means 'not scored'. A probability that is no number in [0, 1] is listed and left out. Rows of which it is
-    not known whether they are COVID-19 take no part.
+    not known whether they show the target take no part.
 
     Args:
         columns: 'id' and 'probability' -> the table's own names.
@@ -85,7 +87,7 @@ def read_scores(
     score = _column(table.header, columns, "probability", SCORE_NAMES[:1], path)
     known = dataset.where(lambda row: row.covid is not None)
     if not len(known):
-        raise DataError("no row says whether it is COVID-19", where=dataset.root)
+        raise DataError(f"no row says whether it is {dataset.target.name}", where=dataset.root)
     names: list[str] = []
     values: list[float] = []
     bad: list[tuple[str, str]] = []
@@ -97,7 +99,7 @@ def read_scores(
             names.append(name)
             values.append(value)
     if bad and not any(math.isfinite(value) for value in values):
-        raise DataError(bad[0][1], where=path, hint="Turn logits into probabilities first")
+        raise DataError(bad[0][1], where=path, hint="Turn logits and percentages into probabilities first")
     chosen, failures = pair(names, values, known, dataset, path)
     spoiled = {name for name, _ in bad}
     failures = [*bad, *(one for one in failures if one[0] not in spoiled)]
@@ -108,7 +110,20 @@ def read_scores(
         probability=np.array([values[place] for place in chosen]),
         threshold=0.5 if threshold is None else threshold,
         failures=tuple(failures),
+        target=dataset.target,
     )
+
+
+def split_columns(columns: Mapping[str, str] | None, path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The names of `--columns` that are the data set's, and those of the table of scores at `path`.
+
+    'probability' is of the scores; 'id' too where that table has it. Raises DataError where it cannot be read.
+    """
+    given = dict(columns or {})
+    own = {name: given.pop(name) for name in ("probability",) if name in given}
+    if "id" in given and given["id"] in load_table(path).header:
+        own["id"] = given.pop("id") if given["id"] not in ID_NAMES or own else given["id"]
+    return given, own
 
 
 def _column(
@@ -126,7 +141,7 @@ def _column(
         raise DataError(
             f"needs the columns id and probability; it has {', '.join(header[:20])}",
             where=path,
-            hint=f"Rename them, or say which they are: --score-columns {ours}=NAME",
+            hint=f"Rename them, or say which they are: --columns {ours}=NAME",
         )
     return found
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from lungsight.dataset.table import COVID_TARGET, Target
 from lungsight.metrics import Comparison, Confusion, Interval, Note
 from lungsight.records import Record
 from lungsight.wording import NoPixels
@@ -40,7 +41,7 @@ class MaskMetrics(Record, frozen=True):
 
 
 class GroupAuroc(Record, frozen=True):
-    """AUROC over the pairs (COVID-19, other) whose two images come from one group, e.g. one source.
+    """AUROC over the pairs (positive, negative) whose two images come from one group, e.g. one source.
 
     Attributes:
         groups: that have both classes.
@@ -59,13 +60,15 @@ class NamedAuroc(Record, frozen=True):
 
     Attributes:
         name: of a view, or of the sub-source that is left out.
-        covid: images with COVID-19 among `images`.
+        positive: of the `images`, those with the target.
     """
 
     name: str
     images: Count
-    covid: Count
+    positive: Count
     auroc: Interval
+
+    old_names: ClassVar = {"covid": "positive"}
 
 
 class NoPixelModel(Record, frozen=True):
@@ -130,17 +133,19 @@ class UncertainMetrics(Record, frozen=True):
     """Images that the model calls uncertain, apart from those that it decides.
 
     Attributes:
-        covid: of the `images`, with COVID-19.
+        positive: of the `images`, those with the target.
         decided: counts over the other images.
     """
 
     images: Count
-    covid: Count
+    positive: Count
     decided: Confusion
+
+    old_names: ClassVar = {"covid": "positive"}
 
 
 class ScoreMetrics(Record, frozen=True):
-    """How a score tells COVID-19 from the rest.
+    """How a score tells the target from the rest.
 
     Attributes:
         metrics: name -> metric with its interval, in the order of a report.
@@ -173,10 +178,12 @@ class Subgroup(Record, frozen=True):
     kind: str
     name: str
     images: Count
-    covid: Count
+    positive: Count
     patients: int | None
     metrics: dict[str, Interval]
     too_few: bool
+
+    old_names: ClassVar = {"covid": "positive"}
 
 
 class ComparisonMetrics(Record, frozen=True):
@@ -216,3 +223,4 @@ class EvaluationRecord(Record, frozen=True):
     left_out: tuple[LeftOut, ...] = ()
     recipe: str = ""
     task: str = ""
+    target: Target = COVID_TARGET

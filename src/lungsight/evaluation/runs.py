@@ -16,7 +16,7 @@ from lungsight.dataset.table import Dataset
 from lungsight.errors import DataError, ModelError
 from lungsight.evaluation.predictions import Predictions, read_scores
 from lungsight.metrics import Overlap
-from lungsight.training import load_run, predict, prepare
+from lungsight.training import ask, load_run, predict, prepare
 from lungsight.training.data import planes
 
 PARTS = ("train", "validation", "test", "all")
@@ -51,6 +51,7 @@ def predict_run(
     recipe, network = load_run(run)
     if recipe.task == "gate":
         raise ModelError("is a gate, which has metrics of its own", where=run, hint="Use evaluate_gate")
+    dataset = ask(dataset, recipe)
     kept, examples, failures = prepare(dataset, recipe, cache=cache, mask_run=mask_run)
     parts = read_split(run)
     chosen, name = choose_part(kept, parts, part, run)
@@ -74,6 +75,7 @@ def predict_run(
         inputs=examples.inputs[chosen],
         recipe=recipe.name,
         task=recipe.task,
+        target=dataset.target,
     )
     if truth is None:
         return dataclasses.replace(shared, probability=found.astype(np.float64), threshold=cut)
@@ -155,6 +157,7 @@ def _of_folds(
     """Out-of-fold predictions where the table is the run's own, else the mean of its networks."""
     name = f"the cross-validated run {run.name}"
     cut = float(load_metrics(run)["threshold"]) if threshold is None else threshold
+    dataset = ask(dataset, load_run(folds[0])[0])
     own = {record["id"] for _, record in read_table(run / "predictions.csv")[1]}
     tested = dataset.where(lambda row: row.id in own)
     if len(tested):

@@ -47,7 +47,7 @@ def group_auroc(
 
 
 def same_source_auroc(score: ArrayLike, truth: ArrayLike, source: ArrayLike) -> float:
-    """AUROC over the pairs (COVID, other) whose two images come from one source.
+    """AUROC over the pairs (positive, negative) whose two images come from one source.
 
     A score that is the source and nothing else has 0.5 here. What lies within a source, such as the page's host, can
     still give the class away: see `group_auroc` with `subsource_of`.

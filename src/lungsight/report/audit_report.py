@@ -109,6 +109,11 @@ def _page(audit: Audit, tables: Mapping[str, Table]) -> Page:
         _retraining(page.section("What can be had without lungs"), audit)
     if "source" in tables:
         page.section("What the sources give away").table(tables["source"])
+    if "calibration" in tables or "subgroups" in tables:
+        block = page.section("The score itself: calibration and subgroups")
+        for name in ("calibration", "subgroups"):
+            if name in tables:
+                block.table(tables[name])
     _leakage(page.section("What is on both sides of the split"), audit, tables)
     _origin(page.section("How the audit is done"), found)
     facts = found.provenance
@@ -252,6 +257,8 @@ def _leakage(block: Block, audit: Audit, tables: Mapping[str, Table]) -> None:
             f"Which images the model was trained on is not known. {len(found.pairs):,} pairs of images of different "
             "patients look the same: a split by patient does not keep them apart."
         )
+    if not len(audit.audited.images):
+        block.text("The images were not read, so that copies of a film were not looked for.")
     if found.pairs:
         block.tiles(
             _pair_tiles(audit, found.pairs[:PAIRS_SHOWN]), "Pairs that look the same, the most alike first."

@@ -8,6 +8,7 @@ from lungsight.audit.data_audit import FoundInData
 from lungsight.audit.records import Caveat, Criterion, Found, Probe
 from lungsight.audit.statistics import Estimate
 from lungsight.report.content import Measure
+from lungsight.report.subgroup_table import subgroup_table
 from lungsight.report.tables import Cell, Table
 from lungsight.wording import AuditCaveat, ImageChange, NoPixels, Property, Region, say
 
@@ -150,6 +151,23 @@ def audit_tables(found: Found) -> dict[str, Table]:
         for one in (*found.retraining, *found.no_pixels)
     ]
     tables["models"] = Table("The models of the first table", ("Sees", "Kind", "Images"), methods)
+    if (calibrated := found.calibration) is not None:
+        tables["calibration"] = Table(
+            "Whether a score of 0.8 is right eight times in ten",
+            ("Metric", "Value"),
+            [
+                (
+                    "calibration slope (right: 1; below 1 the scores are too extreme)",
+                    Measure.of(calibrated.slope),
+                ),
+                ("calibration in the large (right: 0)", Measure.of(calibrated.intercept)),
+                ("Brier score", Measure.of(calibrated.brier)),
+                ("calibration error (ECE), biased on few images: no interval", calibrated.ece),
+            ],
+            digits=3,
+        )
+    if found.subgroups:
+        tables["subgroups"] = subgroup_table(found.subgroups, found.target)
     lines = _source_lines(found)
     if lines:
         tables["source"] = Table("Sources", ("What", "Images", "AUROC"), lines, digits=3)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lungsight.audit.records import Probe
 from lungsight.benchmark.figures import Estimate
 from lungsight.benchmark.records import Bench, SystemResult
+from lungsight.dataset.table import COVID_TARGET
 from lungsight.files import write_bytes, write_text
 from lungsight.report import charts
 from lungsight.report.content import Measure
@@ -120,6 +121,9 @@ def lead(bench: Bench) -> str:
         f"{bench.images:,} images{part} of {bench.patients:,} patients of `{bench.data}`, {bench.folds} folds by "
         f"patient, seed {bench.seed}. "
     )
+    if bench.target != COVID_TARGET:
+        asked = str(bench.target)
+        text = f"{asked[0].upper()}{asked[1:]}. {text}"
     if bench.reduced:
         text += (
             "Reduced size, width, optimiser and epochs, the same for all: these papers' architectures, not their "

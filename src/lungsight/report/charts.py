@@ -205,7 +205,12 @@ def history(epochs: Sequence[Mapping[str, float]], quantity: str, label: str) ->
 
 
 def reliability(
-    predicted: ArrayLike, observed: ArrayLike, counts: ArrayLike, error: Measure | float | None = None
+    predicted: ArrayLike,
+    observed: ArrayLike,
+    counts: ArrayLike,
+    error: Measure | float | None = None,
+    *,
+    target: str = "COVID-19",
 ) -> str:
     """Reliability diagram: observed share over mean predicted probability by bin, with the counts below.
 
@@ -213,6 +218,7 @@ def reliability(
         predicted, observed: one value a bin, NaN where a bin is empty.
         counts: images in each bin.
         error: expected calibration error, for the legend.
+        target: what is predicted, for the axis.
     """
     p, o, n = (np.asarray(values, dtype=float) for values in (predicted, observed, counts))
     figure, (axes, below) = new_figure(4.7, 5.0, nrows=2, sharex=True, height_ratios=[3.2, 1])
@@ -220,7 +226,7 @@ def reliability(
     full = n > 0
     name = "observed" if error is None else _label("observed, ECE", error)
     axes.plot(p[full], o[full], color=COLOURS[0], marker="o", markersize=5, linewidth=1.5, label=name)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="Share that is COVID-19")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel=f"Share that is {target}")
     _legend(axes, loc="upper left")
     edges = np.linspace(0, 1, len(n) + 1)
     below.bar((edges[:-1] + edges[1:]) / 2, n, width=0.9 / len(n), color=COLOURS[0], alpha=0.55)

@@ -70,6 +70,7 @@ def _data(evaluation: Evaluation, dataset: Dataset) -> dict[str, str]:
     ages = sorted(row.age for row in rows if row.age is not None)
     sexes = Counter(row.sex for row in rows if row.sex)
     patients = {row.patient for row in rows if row.patient}
+    target = evaluation.record.target
     characteristics = []
     if ages:
         characteristics.append(
@@ -77,7 +78,7 @@ def _data(evaluation: Evaluation, dataset: Dataset) -> dict[str, str]:
         )
     if sexes:
         characteristics.append("sex " + ", ".join(f"{name} {count}" for name, count in sexes.most_common(4)))
-    positive = sum(row.covid is True for row in rows)
+    positive = sum(row.positive is True for row in rows)
     excluded = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(6))
     return {
         "retrospective": "retrospective: images that had been collected before",
@@ -86,10 +87,11 @@ def _data(evaluation: Evaluation, dataset: Dataset) -> dict[str, str]:
         "exclusion": f"by the table's rules: {excluded}" if excluded else "none by the table's rules",
         "missing": f"{len(evaluation.predictions.failures)} images without a prediction or unreadable, left out "
         "and listed; nothing is imputed",
-        "reference": "as the table has it: column `finding` or `covid`, masks by its annotators (in part: who and "
+        "reference": f"as the table has it ({target}), masks by its annotators (in part: who and "
         "how is for the authors)",
         "predictors": "the pixels of one frontal chest X-ray; no clinical data",
-        "numbers": f"{len(rows)} images, {positive} with COVID-19, {len(patients) or 'unknown number of'} patients",
+        "numbers": f"{len(rows)} images, {positive} with {target.name}, "
+        f"{len(patients) or 'unknown number of'} patients",
         "flow": f"{len(dataset) + len(dataset.excluded)} images listed, {len(dataset.excluded)} excluded, "
         f"{len(rows)} evaluated ({evaluation.predictions.part})",
         "characteristics": "; ".join(characteristics),
@@ -99,6 +101,7 @@ def _data(evaluation: Evaluation, dataset: Dataset) -> dict[str, str]:
 def _statistics(evaluation: Evaluation, provenance: Mapping[str, Any]) -> dict[str, str]:
     scored, masked = evaluation.score, evaluation.masks
     metrics, results = [], []
+    target = evaluation.record.target
     same = scored.sources.same_source if scored else None
     if masked:
         metrics.append("Dice, IoU, sensitivity, precision, NSD, HD95, ASSD, per image and pooled")
@@ -128,7 +131,7 @@ def _statistics(evaluation: Evaluation, provenance: Mapping[str, Any]) -> dict[s
         "imbalance": f"accuracy is given beside the majority class's ({majority}); AUPRC beside AUROC"
         if scored
         else "",
-        "output": f"probability of COVID-19, cut at {scored.threshold:g}" if scored else "lung mask",
+        "output": f"probability of {target.name}, cut at {scored.threshold:g}" if scored else "lung mask",
         "internal": "" if external else f"the {evaluation.predictions.part} images of the run's own table",
         "software": f"lungsight {provenance.get('lungsight', '')}, Python {provenance.get('python', '')}, {software}",
         "code": f"lungsight, commit {provenance.get('commit') or 'unknown'}; Apache-2.0 (in part: the data's "

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from lungsight import provenance
 from lungsight.audit import Found, model_hash, read_audit
-from lungsight.dataset import Dataset, read_dataset
-from lungsight.dataset.readers.delimited import load_table
+from lungsight.audit.audited import ask_as
+from lungsight.dataset import Dataset, read_dataset, with_target
+from lungsight.dataset.table import COVID
+from lungsight.dataset.target import UncertainAs
 from lungsight.errors import ConfigError, DataError
 from lungsight.evaluation import Evaluation, Predictions, evaluate
 from lungsight.evaluation.compare import scorable
 from lungsight.evaluation.mask_files import read_masks
 from lungsight.evaluation.models import predict_any, predict_shipped
-from lungsight.evaluation.predictions import ID_NAMES, read_scores
+from lungsight.evaluation.predictions import read_scores, split_columns
 from lungsight.evaluation.runs import fold_folders, predict_run
 from lungsight.metrics import Interval
 from lungsight.progress import ProgressCallback, silent
@@ -37,6 +39,8 @@ class Request:
             `predictions`.
         external: a second data set.
         audit: folder of the model's audit; None: the run's, where it has one.
+        target: what is asked of each image; None: COVID-19, or what the run was trained on.
+        uncertain: what a label that is neither yes nor no counts as.
         command: what a reader types to get the same.
     """
 
@@ -54,6 +58,8 @@ class Request:
     part: str | None = None
     threshold: float | None = None
     cache: Path | None = None
+    target: str | None = None
+    uncertain: UncertainAs = "drop"
     command: str = ""
 
     def check(self) -> None:
@@ -82,17 +88,21 @@ class Request:
 
     def read_data(self) -> Dataset:
         """The data set; raises DataError."""
-        return read_dataset(self.data, columns=self._columns()[0] or None)
+        return self.ask(read_dataset(self.data, columns=self._columns()[0] or None))
+
+    def ask(self, dataset: Dataset) -> Dataset:
+        """The data set with the target that was asked for, or the run's own; raises DataError."""
+        if self.target is not None or self.uncertain != "drop":
+            return with_target(dataset, COVID if self.target is None else self.target, self.uncertain)
+        return dataset if self.run is None else ask_as(self.run, dataset)
 
     def _columns(self) -> tuple[dict[str, str], dict[str, str]]:
         """Column names of the data set, and of the table of predictions."""
-        given = dict(self.columns)
-        if self.predictions is None:
-            return given, {}
-        own = {name: given.pop(name) for name in ("probability",) if name in given}
-        if "id" in given and given["id"] in load_table(self.predictions).header:
-            own["id"] = given.pop("id") if given["id"] not in ID_NAMES or own else given["id"]
-        return given, own
+        return (
+            (dict(self.columns), {})
+            if self.predictions is None
+            else split_columns(self.columns, self.predictions)
+        )
 
 
 @dataclass(frozen=True)
@@ -149,7 +159,7 @@ def _external(request: Request, progress: ProgressCallback) -> tuple[str, Interv
     """What the second data set is, and the AUROC on it; None where no image of it was scored."""
     if request.external is None:
         return None
-    table = read_dataset(request.external, columns=request.external_columns or None)
+    table = request.ask(read_dataset(request.external, columns=request.external_columns or None))
     predictions = _predict(request, table, "all", progress)
     if predictions.probability is None:
         raise DataError(

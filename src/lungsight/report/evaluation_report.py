@@ -24,20 +24,12 @@ from lungsight.report.claim import CLAIM, TRIPOD, Item, to_dict, to_markdown
 from lungsight.report.content import Curve, Measure
 from lungsight.report.image_tiles import plain, with_outlines
 from lungsight.report.page import Block, Page, Tile
+from lungsight.report.subgroup_table import WORDS, subgroup_table
 from lungsight.report.tables import Cell, Table
 from lungsight.wording import say
 from lungsight.xray import read_xray
 
 SHOWN, WORST = 4, 20
-WORDS = {
-    "dice": "Dice", "iou": "IoU", "sensitivity": "sensitivity", "precision": "precision", "accuracy": "accuracy",
-    "nsd": "NSD (outline within tolerance)", "hd95": "HD95 (pixels)", "assd": "ASSD (pixels)", "auroc": "AUROC",
-    "auprc": "AUPRC", "specificity": "specificity", "brier": "Brier score", "ece": "calibration error (ECE)",
-    "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
-    "specificity_at_95_sensitivity": "specificity at 95 % sensitivity", "calibration_slope": "calibration slope",
-    "calibration_intercept": "calibration in the large", "negative_predictive_value": "negative predictive value",
-    "same_source_auroc": "AUROC within one source",
-}  # fmt: skip
 NOT_MEASURED = "not measured: `lungsight audit` does"
 
 
@@ -134,22 +126,22 @@ def _tables(evaluated: Evaluated) -> dict[str, Table]:
             notes="0.5 is chance.",
         )
     if result.score is not None:
-        tables["score"] = _score_table(result.score)
+        tables["score"] = _score_table(result.score, result.record.target.name)
         sources = result.score.sources
         named = [(f"view {one.name}", one) for one in sources.by_view]
         named += [(f"without {one.name}", one) for one in sources.without]
         if named:
             tables["sources"] = Table(
                 "AUROC within one source, by view and without one sub-source",
-                ("Images", "AUROC", "Number of images", "COVID-19"),
-                [(what, Measure.of(one.auroc), one.images, one.covid) for what, one in named],
+                ("Images", "AUROC", "Number of images", result.record.target.name),
+                [(what, Measure.of(one.auroc), one.images, one.positive) for what, one in named],
                 digits=3,
                 notes="Without a sub-source: the number is of the images that are left out.",
             )
     if result.masks is not None:
         tables["masks"] = _mask_table(result.masks)
     if result.record.subgroups:
-        tables["subgroups"] = _subgroup_table(result.record.subgroups)
+        tables["subgroups"] = subgroup_table(result.record.subgroups, result.record.target.name)
     comparison = result.record.comparison
     if comparison is not None:
         tables["comparison"] = Table(
@@ -168,13 +160,13 @@ def _p(value: float) -> str:
     return "n/a" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _score_table(found: ScoreMetrics) -> Table:
+def _score_table(found: ScoreMetrics, target: str) -> Table:
     rows: list[tuple[Cell, ...]] = [(WORDS[name], Measure.of(one)) for name, one in found.metrics.items()]
     place = 1 + next(i for i, row in enumerate(rows) if row[0] == "accuracy")
     rows.insert(place, ("accuracy of always saying the majority class", found.majority_accuracy))
     rows.append(("calibration error (ECE), biased on few images: no interval", found.ece))
     if (uncertain := found.uncertain) is not None:
-        rows.append((f"called uncertain ({uncertain.covid} with COVID-19)", uncertain.images))
+        rows.append((f"called uncertain ({uncertain.positive} with {target})", uncertain.images))
     return Table(f"The score, threshold {found.threshold:g}", ("Metric", "Value"), rows, digits=3)
 
 
@@ -192,21 +184,6 @@ def _mask_table(found: MaskMetrics) -> Table:
     )
 
 
-def _subgroup_table(groups: tuple[Subgroup, ...]) -> Table:
-    names = list(dict.fromkeys(name for group in groups for name in group.metrics))
-    rows: list[tuple[Cell, ...]] = []
-    kinds: list[tuple[str, tuple[str, ...]]] = []
-    for group in groups:
-        head = (group.kind, tuple(group.metrics))
-        if head not in kinds:
-            kinds.append(head)
-            rows.append((f"{group.kind.capitalize()}",))
-        cells = [Measure.of(group.metrics[name]) if name in group.metrics else None for name in names]
-        rows.append((group.name, group.images, group.covid, group.patients, *cells))
-    header = ("Group", "Images", "COVID-19", "Patients", *(WORDS[name] for name in names))
-    return Table("Subgroups", header, rows, digits=3, notes="A dash: one class only, or not known.")
-
-
 def _page(evaluated: Evaluated, tables: Mapping[str, Table]) -> Page:
     result = evaluated.evaluation
     page = Page(
@@ -216,7 +193,7 @@ def _page(evaluated: Evaluated, tables: Mapping[str, Table]) -> Page:
     _first(page.section("The table that matters"), evaluated, tables)
     if result.score is not None and result.curves is not None:
         block = page.section("The score")
-        _score(block, result.score, result.curves, tables["score"])
+        _score(block, result.score, result.curves, tables["score"], result.record.target.name)
         if "sources" in tables:
             block.table(tables["sources"])
         _cases(page.section("Cases: the score"), result)
@@ -227,6 +204,9 @@ def _page(evaluated: Evaluated, tables: Mapping[str, Table]) -> Page:
         _subgroups(page.section("Subgroups"), result.record.subgroups, tables["subgroups"], result)
     if "comparison" in tables:
         page.section("Two models on the same patients").table(tables["comparison"])
+    if result.score is not None:
+        asked = str(result.record.target)
+        page.section("What was asked").text(f"{asked[0].upper()}{asked[1:]}.")
     _method(page.section("How to read this, and what is open"), evaluated)
     facts = evaluated.provenance
     page.provenance(
@@ -252,7 +232,7 @@ def _first(block: Block, evaluated: Evaluated, tables: Mapping[str, Table]) -> N
         block.key_figures(keys, digits=3)
 
 
-def _score(block: Block, found: ScoreMetrics, curves: ScoreCurves, table: Table) -> None:
+def _score(block: Block, found: ScoreMetrics, curves: ScoreCurves, table: Table, target: str) -> None:
     block.table(table)
     both = np.isfinite(curves.roc.true_positive_rate).all()
     with block.side_by_side():
@@ -280,8 +260,8 @@ def _score(block: Block, found: ScoreMetrics, curves: ScoreCurves, table: Table)
             )
         bins = curves.reliability
         block.drawing(
-            charts.reliability(bins.predicted, bins.observed, bins.count, Measure(found.ece)),
-            "Reliability diagram: of the images with a probability of 0.8, are eight in ten COVID-19?",
+            charts.reliability(bins.predicted, bins.observed, bins.count, Measure(found.ece), target=target),
+            f"Reliability diagram: of the images with a probability of 0.8, are eight in ten {target}?",
             f"Reliability diagram, calibration error {found.ece:.3f}.",
         )
         points = found.decision_curve
@@ -291,13 +271,13 @@ def _score(block: Block, found: ScoreMetrics, curves: ScoreCurves, table: Table)
                 {"the score": np.array([point.net_benefit for point in points])},
                 np.array([point.call_all for point in points]),
             ),
-            "Decision curve, at the share of COVID-19 in these data, which is not a hospital's.",
+            f"Decision curve, at the share of {target} in these data, which is not a hospital's.",
             "Net benefit over the threshold probability.",
         )
         counts = found.confusion
         matrix = [[counts.tn, counts.fp], [counts.fn, counts.tp]]
         block.drawing(
-            charts.confusion_matrix(matrix, ("other", "COVID-19")),
+            charts.confusion_matrix(matrix, ("other", target)),
             f"Confusion matrix at the threshold {found.threshold:g}.",
             f"{counts.tp} found, {counts.fn} missed, {counts.fp} false alarms, {counts.tn} rightly passed.",
         )
@@ -306,7 +286,7 @@ def _score(block: Block, found: ScoreMetrics, curves: ScoreCurves, table: Table)
 def _cases(block: Block, result: Evaluation) -> None:
     truth = np.array([bool(row.covid) for row in result.scored])
     for positive, words in (
-        (True, "COVID-19 with the lowest scores"),
+        (True, f"{result.record.target.name} with the lowest scores"),
         (False, "Others with the highest scores"),
     ):
         places = np.flatnonzero(truth == positive)

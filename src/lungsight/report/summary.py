@@ -18,7 +18,7 @@ def summary_tables(record: EvaluationRecord) -> list[tuple[tuple[str, ...], Rows
     if record.masks is not None:
         found.append((("", "per image", "pooled"), _masks(record.masks)))
     if record.score is not None:
-        found.append((("", "value"), _score(record.score)))
+        found.append((("", "value"), _score(record.score, record.target.name)))
     if record.comparison is not None:
         found.append((("difference", "value", "p"), _comparison(record.comparison)))
     return found
@@ -43,7 +43,7 @@ def _group(group: GroupAuroc | None, name: str) -> str:
     return f"{said(group.auroc)}; {group.pairs:,} pairs"
 
 
-def _score(found: ScoreMetrics) -> Rows:
+def _score(found: ScoreMetrics, target: str) -> Rows:
     rows: Rows = [(name.replace("_", " "), said(interval)) for name, interval in found.metrics.items()]
     rows.append(("accuracy of the majority class", f"{found.majority_accuracy:.3f}"))
     rows.append(("calibration error (ECE)", f"{found.ece:.3f}; biased on few images"))
@@ -55,7 +55,7 @@ def _score(found: ScoreMetrics) -> Rows:
         for one in sources.no_pixels
     ]
     if found.uncertain is not None:
-        counts = f"{found.uncertain.images}, {found.uncertain.covid} of them COVID-19"
+        counts = f"{found.uncertain.images}, {found.uncertain.positive} of them {target}"
         rows.append(("called uncertain", counts))
     rows.append(("threshold", f"{found.threshold:g}"))
     return rows

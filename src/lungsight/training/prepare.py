@@ -18,8 +18,8 @@ from lungsight.dataset.split import (
     paper_segmentation,
     patient_folds,
 )
-from lungsight.dataset.table import COVID, Dataset
-from lungsight.dataset.target import with_target
+from lungsight.dataset.table import COVID_TARGET, Dataset
+from lungsight.dataset.target import with_question
 from lungsight.errors import DataError
 from lungsight.networks import GATE_CLASSES, check
 from lungsight.preprocess import resize_mask
@@ -74,12 +74,28 @@ def leave_out(dataset: Dataset, split: Split, source: str) -> Split:
     )
 
 
+def ask(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The recipe's question asked of a table of which nothing was asked yet; raises DataError where no row shows it."""
+    if recipe.task != "diagnosis":
+        return dataset
+    return with_question(dataset, recipe.data.target, recipe.data.uncertain)
+
+
+def with_target_of(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe with the question that was asked of the table, so that a run says what it was trained on."""
+    asked = dataset.target
+    if recipe.task != "diagnosis" or asked == COVID_TARGET:
+        return recipe
+    return recipe.with_settings(**{"data.target": asked.name, "data.uncertain": asked.uncertain})
+
+
 def select_rows(dataset: Dataset, recipe: Recipe) -> Dataset:
     """The rows that the recipe trains, chooses and reports on: those of its one source, if it names one.
 
     Raises:
-        DataError: no image is of that source.
+        DataError: no image is of that source, or shows the recipe's target.
     """
+    dataset = ask(dataset, recipe)
     source = recipe.split.only_source
     chosen = dataset.where(lambda row: not source or row.source == source)
     if source and not len(chosen):
@@ -108,8 +124,7 @@ def prepare(
     Raises:
         DataError: nothing could be read, or the table lacks what the task needs.
     """
-    if recipe.data.target and dataset.target.name == COVID:
-        dataset = with_target(dataset, recipe.data.target)
+    dataset = ask(dataset, recipe)
     if recipe.task == "lungs" and all(row.mask is None for row in dataset):
         raise DataError("has no lung masks, which this recipe needs", where=dataset.root)
     if recipe.task == "lungs" or (recipe.data.crop_mode != "resize" and mask_run is None):
@@ -118,7 +133,7 @@ def prepare(
         dataset = dataset.where(lambda row: row.covid is not None)
         _need_both_classes(dataset)
     arrays = load_arrays(dataset, recipe.data.resized, cache_dir=cache)
-    kept = Dataset(dataset.root, dataset.layout, tuple(arrays.rows), dataset.excluded)
+    kept = dataset.with_rows(arrays.rows)
     if not len(kept):
         first = f" ({arrays.failures[0][0]}: {arrays.failures[0][1]})" if arrays.failures else ""
         raise DataError(f"none of its images could be read{first}", where=dataset.root)
@@ -150,6 +165,7 @@ def _hearts(kept: Dataset, size: tuple[int, int]) -> dict[int, NDArray[np.bool_]
 
 
 def _need_both_classes(dataset: Dataset) -> None:
-    for wanted, words in ((True, "no COVID image"), (False, "only COVID images")):
-        if not any(row.covid is wanted for row in dataset):
-            raise DataError(f"has {words}, and the paper's splits need both classes", where=dataset.root)
+    name = dataset.target.name
+    for wanted, words in ((True, f"no {name} image"), (False, f"only {name} images")):
+        if not any(row.positive is wanted for row in dataset):
+            raise DataError(f"has {words}, and training needs both classes", where=dataset.root)

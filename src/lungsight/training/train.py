@@ -27,7 +27,7 @@ from lungsight.training.callbacks import (
 from lungsight.training.data import Batches, DataModule, Examples, marks_several
 from lungsight.training.device import Device
 from lungsight.training.module import TrainingModule
-from lungsight.training.prepare import check_network, make_split, prepare, select_rows
+from lungsight.training.prepare import ask, check_network, make_split, prepare, select_rows, with_target_of
 from lungsight.training.run_folder import (
     Run,
     check_folder,
@@ -71,6 +71,8 @@ def train(
         DataError, ConfigError, ModelError, OutputError: as they say.
         KeyboardInterrupt: the user stopped it; what the last whole epoch left is on disk.
     """
+    dataset = ask(dataset, recipe)
+    recipe = with_target_of(recipe, dataset)
     check_network(recipe)
     place, folder = Device.of(device), Path(out)
     check_folder(folder, recipe, resume=resume)
