@@ -128,7 +128,7 @@ def test_a_run_knows_what_it_was_trained_on(tmp_path: Path) -> None:
 def test_the_question_reaches_what_trains(
     command: str, table: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lungsight.training import prepare
+    from lungsight.training.prepare import ask, with_target_of
 
     class Stop(LungsightError):
         pass
@@ -136,10 +136,8 @@ def test_the_question_reaches_what_trains(
     seen: list[Any] = []
 
     def train(recipe: Any, dataset: Dataset, *_: Any, **__: Any) -> None:
-        asked = prepare.ask(dataset, recipe)
-        seen.append(
-            (prepare.with_target_of(recipe, asked).data.target, sum(bool(row.positive) for row in asked))
-        )
+        asked = ask(dataset, recipe)
+        seen.append((with_target_of(recipe, asked).data.target, sum(bool(row.positive) for row in asked)))
         raise Stop("enough")
 
     module = "lungsight.benchmark.bench" if command == "benchmark" else "lungsight.evaluation.crossvalidation"

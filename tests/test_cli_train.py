@@ -168,7 +168,7 @@ def no_table(data: Path) -> None:
     ("damage", "words"),
     [
         (not_there, "there is no such file or folder. Check the path"),
-        (no_covid, "has no COVID image, and the paper's splits need both classes"),
+        (no_covid, "has no COVID-19 image, and training needs both classes"),
         (not_darwin, "Darwin"),
         (all_broken, "not one image can be read"),
         (no_table, "not a table of text"),

@@ -27,7 +27,7 @@ def recipe_for(name: str, channels: int) -> Recipe:
         {
             "name": "t",
             "task": "lungs" if masks else "gate" if NETWORKS[name].answers > 1 else "diagnosis",
-            "network": {"name": name, "width": 0.1},
+            "network": {"name": name, "width": 1.0 if name == "efficientnet-lite0" else 0.1},
             "data": {
                 "size": [64, 96],
                 "channels": channels,

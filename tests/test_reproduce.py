@@ -172,7 +172,7 @@ def test_data_without_masks_or_classes_are_refused(phantoms: Path, tmp_path: Pat
     ]
     healthy = [line for line in lines if line.split(",")[7] != "1"]
     no_masks = [re.sub(r",[^,]*/masks/[^,]*,", ",,", line) for line in lines]
-    for kept, words in ((healthy, "has no COVID image"), (no_masks, "has no lung masks")):
+    for kept, words in ((healthy, "has no COVID-19 image"), (no_masks, "has no lung masks")):
         (tmp_path / "manifest.csv").write_text("\n".join(kept) + "\n")
         done = lungsight("reproduce", "--data", tmp_path, "--out", tmp_path / "out")
         assert done.code == 2

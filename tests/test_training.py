@@ -462,8 +462,8 @@ def test_lungs_can_be_learned_without_covid_images(dataset: Dataset, tmp_path: P
 @pytest.mark.parametrize(
     ("kind", "keep", "words"),
     [
-        ("the paper's lungs", lambda row: not row.covid, "has no COVID image"),
-        ("early stopping", lambda row: row.covid, "has only COVID images"),
+        ("the paper's lungs", lambda row: not row.covid, "has no COVID-19 image"),
+        ("early stopping", lambda row: row.covid, "has only COVID-19 images"),
         ("the paper's lungs", lambda row: False, "no lung masks"),
     ],
 )

@@ -12,7 +12,7 @@ from lungsight.cli import console
 
 
 def dicom_web(
-    url: Annotated[str, typer.Argument(help="Root of the DICOMweb server, http://... or https://...")],
+    url: Annotated[str, typer.Argument(help="Root of the DICOMweb server: http or https")],
     study: Annotated[
         list[str] | None, typer.Option("--study", help="StudyInstanceUID; may be repeated.")
     ] = None,
