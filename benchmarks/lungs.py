@@ -22,7 +22,7 @@ from lungsight.dataset.join import DataPath
 from lungsight.dataset.split import given_parts
 from lungsight.dataset.table import Dataset
 from lungsight.inference.sessions import Session
-from lungsight.metrics import bootstrap, compare_bootstrap
+from lungsight.metrics import bootstrap, compare_means
 from lungsight.model import load_bundle
 from lungsight.preprocess import resize_mask
 
@@ -67,11 +67,7 @@ def main() -> None:
                         report[name] = dict(zip(ids, found[kind][chosen].tolist(), strict=True))
                 if len(models) == 2 and all(kind in found for found in measured):
                     before, after = (found[kind][chosen] for found in measured)
-                    usable = np.isfinite(before) & np.isfinite(after)
-                    who = [name for name, taken in zip(patients, usable, strict=True) if taken]
-                    test = compare_bootstrap(
-                        lambda some: float(some.mean()), after[usable], before[usable], patients=who
-                    )
+                    test = compare_means(after, before, patients=patients)
                     change = test.difference
                     print(f"    difference {change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f})")
     if arguments.json:
