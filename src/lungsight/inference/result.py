@@ -227,7 +227,7 @@ class Result:
 
         Args:
             side: longer side of the picture at most; the size of the file where None.
-            alpha: strength of the tint inside the outline, 0 (the outline alone) to 1.
+            alpha: strength of the tint inside the outline, 0 (the outline alone, no zones and widths) to 1.
             thickness: of the outline in pixels; a 300th of the longer side where None.
 
         Returns:
@@ -236,7 +236,8 @@ class Result:
         step = -(-max(self.xray.shape) // side) if side else 1
         small = self.labels[::step, ::step]
         pixels = resize_image(self.xray.pixels, (small.shape[0], small.shape[1]))
-        return drawing.overlay(pixels, small, alpha=alpha, thickness=thickness, measures=self.measures)
+        measures = self.measures if alpha else None
+        return drawing.overlay(pixels, small, alpha=alpha, thickness=thickness, measures=measures)
 
     def save(self, folder: str | Path, *, labels: bool = False) -> list[Path]:
         """Write NAME.mask.png, NAME.overlay.jpg and NAME.json into a folder; files of that name are replaced.
