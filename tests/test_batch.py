@@ -406,6 +406,44 @@ def test_an_archive_that_cannot_be_read_costs_itself_alone(
     assert summary.failures[0].code in ("damaged", "unsupported")
 
 
+@pytest.mark.parametrize("packing", ["ZIP_BZIP2", "ZIP_LZMA"])
+def test_a_small_zip_does_not_become_gigabytes(tmp_path: Path, packing: str) -> None:
+    import tracemalloc
+    import zipfile
+
+    from lungsight.batch.sources import members
+    from lungsight.errors import InputError
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", getattr(zipfile, packing)) as archive:
+        archive.writestr("a.png", bytes(64 * 2**20))
+    assert (tmp_path / "a.zip").stat().st_size < 2**16
+    tracemalloc.start()
+    ((place, _),) = members(tmp_path / "a.zip", [])
+    with pytest.raises(InputError, match="not supported"):
+        place.read(100)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [-512, 2**40])
+def test_a_tar_that_leads_back_or_takes_the_memory_is_damaged(tmp_path: Path, size: int) -> None:
+    import tarfile
+
+    from lungsight.batch.sources import members
+    from lungsight.errors import InputError
+
+    info = tarfile.TarInfo("a")
+    info.type = tarfile.XHDTYPE if size > 0 else tarfile.REGTYPE
+    info.size = abs(size)
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    if size < 0:  # a size of base 256 may be negative
+        header[124:136] = size.to_bytes(12, "big", signed=True)
+        header[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(header))[0]
+    (tmp_path / "a.tar").write_bytes(bytes(header) * 3)
+    with pytest.raises(InputError, match="damaged"):
+        list(members(tmp_path / "a.tar", []))
+
+
 def test_addresses_are_inputs(model: Lungsight, images: Path, tmp_path: Path) -> None:
     fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
     files = fsspec.filesystem("memory")

@@ -317,3 +317,15 @@ def test_sample_outlines_agree_with_the_published_masks_and_with_pillow(darwin_s
     # V7 drew this one's ignored parts before the lungs, so 8 pixels on their common border are lung there;
     # and one corner of a slanted outline.
     assert {name: count for name, count in different.items() if count} == {"1676316": 8, "1676457": 1}
+
+
+def test_an_image_without_a_name_costs_itself_alone(tmp_path: Path) -> None:
+    """Found by benchmarks/fuzz.py: the second slot of an item named no file, and stopped the reading."""
+    content = version_2("a.png", [lung(SQUARE)])
+    content["item"]["slots"].append({"type": "image", "slot_name": "1", "width": 80, "height": 60})
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    Image.new("L", (80, 60)).save(tmp_path / "a.png")
+    found = read_dataset(path)
+    assert len(found.rows) == 1
+    assert [one.detail for one in found.excluded] == ["an image of an item with several has no file name"]

@@ -181,3 +181,11 @@ def test_a_name_that_two_files_could_have_is_not_guessed(tmp_path: Path) -> None
     dataset = read_dataset(tmp_path)
     assert [row.image.name for row in dataset] == ["A.png"]
     assert [item.id for item in dataset.excluded] == ["1"]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".png", "deep/" * 900 + "a.png"])
+def test_a_name_longer_than_the_system_allows_is_a_missing_file(tmp_path: Path, name: str) -> None:
+    """Found by benchmarks/fuzz.py."""
+    from lungsight.dataset.locate import Files
+
+    assert Files(tmp_path).find(name) is None

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from lungsight.errors import InputError, PassedOverError, require
 from lungsight.xray.sniff import HEAD, describe, sniff
@@ -40,6 +40,11 @@ NO_IMAGES = frozenset(
 """Endings that are passed over where a folder at an address is listed; what a file is is not asked of each."""
 _BROKEN = (OSError, ValueError, zlib.error, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
 """What reading a damaged, encrypted or unsupported archive raises."""
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Packings of zip members that can be unpacked up to a size and no further; of the others (bzip2, LZMA) a megabyte
+becomes gigabytes before Python's zipfile returns the first byte."""
+LONGEST_HEADER = 2**20
+"""Bytes of a tar header that holds a long name or further attributes; tarfile reads it into memory whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,10 @@ class Place:
         """
         try:
             if self.kind == "zip":
-                with _archive(self.where).open(self.member) as file:
+                archive = _archive(self.where)
+                if archive.getinfo(self.member).compress_type not in _BOUNDED:
+                    raise NotImplementedError
+                with archive.open(self.member) as file:
                     return file.read(size)
             if self.kind == "tar":
                 offset, length = map(int, self.member.split())
@@ -171,8 +179,13 @@ def _zip_members(path: Path) -> Iterator[tuple[Place, str]]:
 
 def _tar_members(path: Path) -> Iterator[tuple[Place, str]]:
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", tarinfo=_TarInfo) as tar:
+            last = -1
             for info in tar:
+                # A size below zero, as an extended header may give it, leads back to members that came before.
+                if info.offset <= last or info.size < 0:
+                    raise tarfile.ReadError
+                last = info.offset
                 if info.isreg():
                     where = f"{info.offset_data} {info.size}"
                     yield Place(f"{path}/{info.name}", "tar", str(path), where), info.name
@@ -185,6 +198,18 @@ def _tar_members(path: Path) -> Iterator[tuple[Place, str]]:
             where=path,
             hint="Uncompress it, to a plain .tar or a folder" if packed else None,
         ) from error
+
+
+class _TarInfo(tarfile.TarInfo):
+    """A header of a tar file that cannot take the memory or lead back."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        long = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
+        if info.size < 0 or (info.type in long and info.size > LONGEST_HEADER):
+            raise tarfile.ReadError
+        return info
 
 
 @functools.lru_cache(maxsize=4)

@@ -31,7 +31,7 @@ class Files:
             DataError: the name is empty or leads out of the root.
         """
         path = inside(self._root, f"{folder}/{name}" if folder and name else name)
-        if path.is_file():
+        if _is_file(path):
             return path
         for written in dict.fromkeys((name, unquote(name), name.replace("\\", "/"))):
             try:
@@ -39,7 +39,7 @@ class Files:
             except DataError:
                 continue
             found = self._listing(path.parent).get(_key(path.name))
-            if found is not None and (path.parent / found).is_file():
+            if found is not None and _is_file(path.parent / found):
                 return path.parent / found
         return None
 
@@ -49,7 +49,7 @@ class Files:
             names: dict[str, str | None] = {}
             try:
                 entries = sorted(entry.name for entry in folder.iterdir())
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a name that no file can have
                 entries = []
             for entry in entries:
                 names[_key(entry)] = None if _key(entry) in names else entry
@@ -76,6 +76,14 @@ def inside(folder: Path, name: str) -> Path:
 def same_name(text: str) -> str:
     """A name for comparison: one Unicode form, one case, `%20` decoded."""
     return _key(unquote(text))
+
+
+def _is_file(path: Path) -> bool:
+    """False also for a name that is longer than the system allows, which `Path.is_file` raises for."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _key(name: str) -> str:

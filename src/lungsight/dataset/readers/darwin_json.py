@@ -159,6 +159,8 @@ def _version_2(content: dict[str, Any], path: Path, number: int) -> Annotation:
     in_slot = (f"{name}/{slot_name}/{file_name}",) if file_name else ()
     alone = (name, *in_slot, file_name, _with_suffix_of(path.stem, file_name or name))
     names = alone if len(slots) == 1 else (*in_slot, file_name, *((name,) if number == 0 else ()))
+    if not any(names):
+        raise DataError("an image of an item with several has no file name", where=path)
     size = _size(slot, path)
     drawn = _Drawn(content["annotations"], slot_name, number == 0, size, path)
     every = tuple(_text(one.get("slot_name")) for one in slots)
