@@ -164,6 +164,21 @@ def test_one_empty_lung_keeps_its_segment() -> None:
     assert len(found.SegmentSequence) == 2 and not planes(found)[2].any()
 
 
+def test_every_segment_says_what_speaks_against_it() -> None:
+    from lungsight.wording import Flag
+
+    plain, warned = (
+        read(encode_dicom_seg(source(), LABELS, warnings=said))
+        for said in ((), (Flag.ONE_LUNG, Flag.ONE_LUNG))
+    )
+    words = "Research use only, not for diagnosis."
+    assert [one.SegmentDescription for one in plain.SegmentSequence] == [words] * 2
+    assert [one.SegmentDescription for one in warned.SegmentSequence] == [
+        f"{words} Warnings: only one lung found."
+    ] * 2
+    assert plain.SOPInstanceUID != warned.SOPInstanceUID
+
+
 def test_report_has_the_areas_and_the_score_only_if_asked() -> None:
     def values(dataset: Any) -> list[tuple[str, float, str]]:
         found = []

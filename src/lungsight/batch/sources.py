@@ -204,7 +204,7 @@ class _TarInfo(tarfile.TarInfo):
     """A header of a tar file that cannot take the memory or lead back."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         info = super().frombuf(buf, encoding, errors)
         long = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
         if info.size < 0 or (info.type in long and info.size > LONGEST_HEADER):

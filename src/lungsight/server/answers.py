@@ -143,9 +143,11 @@ def payload(
                 raise Problem(406, "no_dicom", "A DICOM SEG refers to a DICOM image; the upload is none.")
             card = model.bundle.lungs.card
             algorithm = f"{card.name} {card.version}"
-            return Payload(
-                encode_dicom_seg(bytes(data), labels, algorithm=algorithm, anonymous=True), warnings
+            said = (*result.reasons, *result.flags)
+            content = encode_dicom_seg(
+                bytes(data), labels, algorithm=algorithm, anonymous=True, warnings=said
             )
+            return Payload(content, warnings)
     stored = _stored(model, result, data) if Include.grey in options.include else None
     row = _prediction(model, result, labels, found, index, options, threshold, stored)
     return Payload(to_json(row, indent=0), warnings)

@@ -48,11 +48,17 @@ def encode_results(
     algorithm = next(
         (f"{one.name} {one.version}" for one in result.networks if one.task == "lungs"), "Lungsight"
     )
+    warnings = (*result.reasons, *result.flags)
     found = []
     for kind in kinds:
         if kind == "seg":
             data = encode_dicom_seg(
-                source, result.labels, algorithm=algorithm, identity=identity, spacing=spacing
+                source,
+                result.labels,
+                algorithm=algorithm,
+                identity=identity,
+                spacing=spacing,
+                warnings=warnings,
             )
         elif kind == "seg-zones":
             data = encode_dicom_seg(
@@ -62,6 +68,7 @@ def encode_results(
                 identity=identity,
                 spacing=spacing,
                 zones=True,
+                warnings=warnings,
             )
         elif kind == "sc":
             step = -(-max(result.xray.shape) // PICTURE_SIDE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from lungsight import __version__
 from lungsight.errors import InputError, require
 from lungsight.files import write_bytes
 from lungsight.inference.lung_masks import LEFT, RIGHT
+from lungsight.wording import say_all
 from lungsight.writers.dicom_source import Identity, carry, encode, read_source
 
 SIDES = {RIGHT: ("Right lung", "24028007", "Right"), LEFT: ("Left lung", "7771000", "Left")}
@@ -44,6 +47,7 @@ def encode_dicom_seg(
     spacing: tuple[float, float] | None = None,
     zones: bool = False,
     corrected: bool = False,
+    warnings: Iterable[StrEnum] = (),
 ) -> bytes:
     """A label map as a DICOM SEG that refers to the X-ray it was made from.
 
@@ -60,6 +64,7 @@ def encode_dicom_seg(
         spacing: size of a pixel (row, column) in mm, where it is known.
         zones: the labels are the six zones of `lungsight.inference.zones` (1 to 6), and there is a segment for each.
         corrected: a person changed the network's mask, so that the segments are semi-automatic.
+        warnings: reasons and flags that speak against the mask; every segment's description says them in words.
 
     Returns:
         The bytes of the SEG file. The same source and labels give the same SOPInstanceUID.
@@ -74,7 +79,8 @@ def encode_dicom_seg(
     where = "the X-ray" if isinstance(source, bytes) else str(source)
     if (header.get("Rows"), header.get("Columns")) != labels.shape:
         raise InputError("the mask has another size than the DICOM image", code="other_size", where=where)
-    digest = _digest(labels, algorithm, zones, corrected)
+    said = describe(warnings)
+    digest = _digest(labels, f"{algorithm} {said}", zones, corrected)
     sop = str(header.SOPInstanceUID)
     what = "Lung zones" if zones else "Lungs corrected by hand" if corrected else "Lungs"
     try:
@@ -82,7 +88,7 @@ def encode_dicom_seg(
             source_images=[header],
             pixel_array=np.ascontiguousarray(labels, np.uint8),
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=_segments(highdicom, algorithm, zones=zones, corrected=corrected),
+            segment_descriptions=_segments(highdicom, algorithm, said, zones=zones, corrected=corrected),
             series_instance_uid=identity.result_uid(str(header.SeriesInstanceUID), _series(zones, corrected)),
             series_number=900,
             sop_instance_uid=identity.result_uid(sop, "SEG", digest),
@@ -111,7 +117,14 @@ def _series(zones: bool, corrected: bool) -> str:
     return "SEG series" + (" zones" if zones else "") + (" corrected" if corrected else "")
 
 
-def _segments(highdicom: Any, algorithm: str, *, zones: bool, corrected: bool) -> list[Any]:
+def describe(warnings: Iterable[StrEnum]) -> str:
+    """What every segment's description says: what it is for, and what speaks against it."""
+    codes = tuple(dict.fromkeys(warnings))
+    said = f" Warnings: {say_all(codes)}." if codes else ""
+    return f"Research use only, not for diagnosis.{said}"[:1024]
+
+
+def _segments(highdicom: Any, algorithm: str, said: str, *, zones: bool, corrected: bool) -> list[Any]:
     from pydicom.sr.codedict import codes
 
     identification = highdicom.AlgorithmIdentificationSequence(
@@ -134,6 +147,7 @@ def _segments(highdicom: Any, algorithm: str, *, zones: bool, corrected: bool) -
             algorithm_type=kinds.SEMIAUTOMATIC if corrected else kinds.AUTOMATIC,
             algorithm_identification=identification,
         )
+        segment.SegmentDescription = said
         side = highdicom.sr.CodedConcept(code, "SCT", meaning)
         segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
         segments.append(segment)
