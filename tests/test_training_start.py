@@ -281,3 +281,9 @@ def test_a_start_from_imagenet() -> None:
     assert torch.equal(mine.state_dict()["features.stem.convolution.weight"], given["_conv_stem.weight"])
     with pytest.raises(ConfigError, match="one width"):
         make_network(recipe.with_settings(**{"network.width": 0.5}))
+
+
+def test_the_lung_recipe_can_start_from_what_ships() -> None:
+    recipe = load_recipe("lungs", ["training.start=shipped"])
+    report = apply_start(make_network(recipe), recipe)
+    assert report is not None and not (report.missing or report.other_shape or report.unused)
