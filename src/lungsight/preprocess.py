@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of red, green and blue in [0, 1] over ImageNet, as torchvision's networks expect."""
+
 Gray = NDArray[np.uint8] | NDArray[np.float32]
 _HOW = {
     "area": cv2.INTER_AREA,

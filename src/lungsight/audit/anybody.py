@@ -21,7 +21,7 @@ from lungsight.dataset.table import Dataset
 from lungsight.errors import ConfigError, DataError, ModelError
 from lungsight.evaluation.predictions import read_scores
 from lungsight.inference.any_network import open_network
-from lungsight.preprocess import to_unit
+from lungsight.preprocess import IMAGENET, to_unit
 from lungsight.progress import ProgressCallback, silent
 from lungsight.wording import AuditCaveat
 
@@ -32,7 +32,6 @@ BatchScore = Callable[[NDArray[np.float32]], ArrayLike]
 BATCH = 32
 PIXELS_AT_MOST = 20_000
 """Images that are read beside scores alone: so many of 224 x 224 take 1 GB."""
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _OUTPUT = re.compile(r"(?P<name>[^\[\]]*)(\[(?P<index>\d{1,6})\])?")
 
 

@@ -132,7 +132,8 @@ def payload(
         if threshold == model.mask_threshold
         else found.labels(result.frame, mirrored=result.xray.mirrored)
     )
-    warnings = tuple(dict.fromkeys(str(code) for code in (*result.reasons, *result.flags)))
+    codes = tuple(dict.fromkeys((*result.reasons, *result.flags)))
+    warnings = tuple(map(str, codes))
     match options.media_type:
         case MediaType.mask:
             return Payload(_png(_mask_values(labels, options.labels)), warnings)
@@ -143,9 +144,8 @@ def payload(
                 raise Problem(406, "no_dicom", "A DICOM SEG refers to a DICOM image; the upload is none.")
             card = model.bundle.lungs.card
             algorithm = f"{card.name} {card.version}"
-            said = (*result.reasons, *result.flags)
             content = encode_dicom_seg(
-                bytes(data), labels, algorithm=algorithm, anonymous=True, warnings=said
+                bytes(data), labels, algorithm=algorithm, anonymous=True, warnings=codes
             )
             return Payload(content, warnings)
     stored = _stored(model, result, data) if Include.grey in options.include else None

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet, of red, green and blue in [0, 1]."""
+from lungsight.preprocess import IMAGENET
+
+MEAN, DEVIATION = IMAGENET
 _FIRST = (
     ("conv1.weight", "bn1.running_mean"),
     ("features.conv0.weight", "features.norm0.running_mean"),
