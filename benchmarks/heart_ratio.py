@@ -27,7 +27,7 @@ from lungsight.inference.heart import cardiothoracic
 from lungsight.inference.lung_masks import find
 from lungsight.inference.sessions import Session
 from lungsight.model import load_bundle
-from lungsight.preprocess import resize_mask, to_unit
+from lungsight.preprocess import resize_mask
 from lungsight.records import to_json
 from lungsight.training.prepare import make_split
 from lungsight.training.severity import VIEWS, seen_in
@@ -60,18 +60,9 @@ def main() -> None:
     network = Session(load_bundle(arguments.model).lungs, 1)
     for view in VIEWS:
         seen = np.stack([seen_in(image, mask, view) for image, mask in zip(images, masks, strict=True)])
-        maps = answers_of(network, seen)
+        maps = np.stack([*network.maps(seen)])
         found = [ratio(each[2] >= 0.5, find(each[0], 0.5).mask) for each in maps]
         report(view, dataset, people, found, arguments)
-
-
-def answers_of(network: Session, images: np.ndarray) -> np.ndarray:
-    """(N, 3, 256, 256) probabilities."""
-    parts = [
-        network.run(to_unit(images[start : start + 8])[:, None].astype(np.float32))["probability"]
-        for start in range(0, len(images), 8)
-    ]
-    return np.concatenate(parts)
 
 
 def heart(row):  # type: ignore[no-untyped-def]

@@ -79,16 +79,15 @@ def dice(
 ) -> dict[str, Values]:
     """(N,) of the lungs, and of the heart where the network marks it and the data set has it; NaN where it has not."""
     model = load_bundle(folder).lungs
-    card, session = model.card, Session(model)
+    card = model.card
     arrays = load_arrays(dataset, card.input.size, cache_dir=cache)
     limit = threshold or card.threshold
     found: dict[str, Values] = {"lungs": np.empty(len(arrays))}
     hearts = "heart" in card.classes and any(row.heart is not None for row in arrays.rows)
     if hearts:
         found["heart"] = np.full(len(arrays), np.nan)
-    for index, row in enumerate(arrays.rows):
-        image = np.asarray(arrays.images[index], np.float32)[None, None] / np.float32(255)
-        maps = session.run(np.repeat(image, card.input.channels, 1))["probability"][0]
+    answers = Session(model).maps(arrays.images)
+    for index, (row, maps) in enumerate(zip(arrays.rows, answers, strict=True)):
         kind = row.convention or "full"
         lungs = maps[card.channel(kind) if kind in card.classes else 0]
         found["lungs"][index] = overlap(lungs >= limit, np.asarray(arrays.masks[index]))

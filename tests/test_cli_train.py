@@ -285,33 +285,30 @@ def test_a_full_disk(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.
 
 # ------------------------------------------------------------------------------ stopped from outside
 
+TEN = ("--set", "training.epochs=10")
+
 
 class Process:
-    """`lungsight train` in a process of its own."""
+    """`lungsight train` in a process of its own, which takes seconds to load PyTorch: for what stops it only."""
 
-    def __init__(self, data: Path, out: Path, *more: str, limit: int | None = None) -> None:
-        command = [
-            sys.executable,
-            "-c",
-            "from lungsight.cli import main; main()",
-            "train",
-            "paper-segmentation",
-        ]
-        command += [*SMALL, "--set", "training.epochs=10", "--data", str(data), "--out", str(out), *more]
-
-        def prepare() -> None:
-            # A shell that runs tests in the background hands down an ignored Ctrl-C.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    def __init__(self, data: Path, out: Path) -> None:
         self.process = subprocess.Popen(
-            command,
+            [
+                *(
+                    sys.executable,
+                    "-c",
+                    "from lungsight.cli import main; main()",
+                    "train",
+                    "paper-segmentation",
+                ),
+                *(*SMALL, *TEN, "--data", str(data), "--out", str(out)),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-            preexec_fn=prepare,
+            # A shell that runs tests in the background hands down an ignored Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def wait_for(self, words: str) -> None:
@@ -329,16 +326,16 @@ class Process:
 @pytest.fixture(scope="module")
 def uninterrupted(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("whole") / "run"
-    assert Process(phantoms, run).end()[0] == 0
+    assert train(*TEN, "--data", phantoms, "--out", run).code == 0
     return run
 
 
 def assert_resumes_to(run: Path, whole: Path, data: Path) -> None:
-    code, err = Process(data, run, "--resume").end()
-    assert code == 0
-    assert "epoch 1/10" not in err, "it began again"
-    assert "epoch 10/10" in err
-    assert all(line.startswith("epoch ") for line in err.splitlines()), err
+    done = train(*TEN, "--data", data, "--out", run, "--resume")
+    assert done.code == 0
+    assert "epoch 1/10" not in done.err, "it began again"
+    assert "epoch 10/10" in done.err
+    assert all(line.startswith("epoch ") for line in done.err.splitlines()), done.err
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     tables = [
         [line.rpartition(",")[0] for line in (folder / "history.csv").read_text().splitlines()]
@@ -370,8 +367,12 @@ def test_kill_9_then_resume(phantoms: Path, uninterrupted: Path, tmp_path: Path)
 
 def test_a_file_that_may_not_grow(phantoms: Path, tmp_path: Path) -> None:
     """The operating system itself refuses to write the checkpoint."""
-    code, err = Process(phantoms, tmp_path / "run", limit=30_000).end()
-    assert code == 2
-    assert "Traceback" not in err
-    assert "cannot be written: file too large. Free some space; --resume continues" in err
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        done = train(*TEN, "--data", phantoms, "--out", tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.code == 2
+    assert "cannot be written: file too large. Free some space; --resume continues" in done.err
     assert not list(tmp_path.rglob("*.ckpt"))

@@ -17,7 +17,8 @@ from lungsight.errors import ConfigError, InputError, ModelError
 from lungsight.inference import Failure, Lungsight, Result, load_model, plausibility
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference.classifier import decide, prepare
-from lungsight.model import save
+from lungsight.inference.sessions import Session
+from lungsight.model import load_bundle, save
 from lungsight.preprocess import Frame, crop_to_lungs, resize_image
 from lungsight.wording import Flag, Reason
 from lungsight.xray import XRay, read_xray
@@ -403,6 +404,16 @@ def test_views_of_the_diagnosis_network() -> None:
 
 
 # Networks that are not what they should be
+
+
+def test_maps_of_several_images_one_after_another(tmp_path: Path) -> None:
+    """The tiny network says sigmoid(40 * (0.5 - mean)) of a flat image, away from its padded edge."""
+    session = Session(load_bundle(write_bundle(tmp_path, "lungs")).lungs, 1)
+    greys = np.array([0, 120, 255], np.uint8)
+    flat = np.broadcast_to(greys[:, None, None], (3, *SIZE))
+    for images in (flat, flat.astype(np.float32) / 255, iter(flat)):
+        found = [each[0, 5, 5] for each in session.maps(images)]
+        assert found == pytest.approx(1 / (1 + np.exp(-40 * (0.5 - greys / 255))), abs=1e-6)
 
 
 def test_weights_that_are_no_network(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from lungsight.errors import ConfigError, ModelError
 from lungsight.model import Bundle, Model
+from lungsight.preprocess import Gray, to_unit
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -61,6 +63,22 @@ class Session:
         except Exception as error:  # ONNX Runtime's errors have no common base but Exception
             raise self.broken("the network does not run", error) from error
         return dict(zip(names, values, strict=True))
+
+    def maps(self, images: Iterable[Gray]) -> Iterator[NDArray[np.float32]]:
+        """A lung network's answers to images of its own size, one after another, so that one is in memory at a time.
+
+        Args:
+            images: (h, w) each, `uint8` or `float32` in [0, 1]; an array of (N, h, w) does.
+
+        Yields:
+            (outputs, h, w) probabilities of each.
+
+        Raises:
+            ModelError: as `run` does.
+        """
+        for image in images:
+            batch = np.repeat(to_unit(image)[None, None], self.card.input.channels, axis=1)
+            yield self.run(batch)["probability"][0]
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -114,6 +114,7 @@ def prepare(
     """Decode once and make what the recipe's network sees.
 
     Args:
+        dataset: the table, with the recipe's question asked of it (`ask`, `select_rows`).
         cache: folder for the decoded pixels.
         mask_run: a lung run whose predicted masks replace the table's, where `data.crop_mode` needs masks.
         device: where that run predicts, as `Device.of` takes it.
@@ -124,7 +125,6 @@ def prepare(
     Raises:
         DataError: nothing could be read, or the table lacks what the task needs.
     """
-    dataset = ask(dataset, recipe)
     if recipe.task == "lungs" and all(row.mask is None for row in dataset):
         raise DataError("has no lung masks, which this recipe needs", where=dataset.root)
     if recipe.task == "lungs" or (recipe.data.crop_mode != "resize" and mask_run is None):

@@ -46,10 +46,7 @@ def teachers_answers(
             found |= {name: np.load(path, mmap_mode="r") for name, path in kept.items()}
             continue
         answers = {name: np.zeros(images.shape, np.uint8) for name in outputs}
-        session = Session(model)
-        for index in chosen:
-            image = images[index].astype(np.float32)[None, None] / np.float32(255)
-            maps = session.run(np.repeat(image, model.card.input.channels, 1))["probability"][0]
+        for index, maps in zip(chosen, Session(model).maps(images[one] for one in chosen), strict=True):
             for name, channel in channels.items():
                 answers[name][index] = to_uint8(maps[channel])
         for name, path in kept.items():

@@ -27,7 +27,7 @@ from lungsight.training.callbacks import (
 from lungsight.training.data import Batches, DataModule, Examples, marks_several
 from lungsight.training.device import Device
 from lungsight.training.module import TrainingModule
-from lungsight.training.prepare import ask, check_network, make_split, prepare, select_rows, with_target_of
+from lungsight.training.prepare import check_network, make_split, prepare, select_rows, with_target_of
 from lungsight.training.run_folder import (
     Run,
     check_folder,
@@ -71,14 +71,12 @@ def train(
         DataError, ConfigError, ModelError, OutputError: as they say.
         KeyboardInterrupt: the user stopped it; what the last whole epoch left is on disk.
     """
-    dataset = ask(dataset, recipe)
-    recipe = with_target_of(recipe, dataset)
+    chosen = select_rows(dataset, recipe)
+    recipe = with_target_of(recipe, chosen)
     check_network(recipe)
     place, folder = Device.of(device), Path(out)
     check_folder(folder, recipe, resume=resume)
-    rows, examples, failures = prepare(
-        select_rows(dataset, recipe), recipe, cache=cache, mask_run=mask_run, device=device
-    )
+    rows, examples, failures = prepare(chosen, recipe, cache=cache, mask_run=mask_run, device=device)
     split = make_split(rows, recipe)
     if not split.train or not split.validation:
         raise DataError("is too small to split", where=dataset.root)
