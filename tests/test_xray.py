@@ -22,6 +22,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 
 from lungsight.errors import InputError, PassedOverError
+from lungsight.wording import XRayNote
 from lungsight.xray import Limits, find_inputs, read_xray
 from xray_files import NOISE, RAMP, RAMP12, UNIT, close, dicom, encode
 
@@ -94,7 +95,7 @@ def test_transparent_parts_are_black_and_colour_is_noted() -> None:
     assert pixels[:16].max() == 0 and pixels[16:].min() == 255
     photo = np.zeros((32, 32, 3), np.uint8)
     photo[..., 0] = 200
-    assert read_xray(encode(photo)).notes == ("colour picture, read as grey",)
+    assert read_xray(encode(photo)).notes == (XRayNote.COLOUR,)
     assert read_xray(encode(np.dstack([RAMP] * 3))).notes == ()
 
 
@@ -370,7 +371,7 @@ def test_dicom_rle_bomb_is_refused_before_it_unpacks() -> None:
 def test_dicom_8_bit_stays_and_monochrome1_is_inverted() -> None:
     assert np.array_equal(read_xray(dicom(RAMP)).pixels, RAMP)
     xray = read_xray(dicom(RAMP, PhotometricInterpretation="MONOCHROME1"))
-    assert np.array_equal(xray.pixels, 255 - RAMP) and "MONOCHROME1, inverted" in xray.notes
+    assert np.array_equal(xray.pixels, 255 - RAMP) and XRayNote.MONOCHROME1 in xray.notes
     assert close(read_xray(dicom(PhotometricInterpretation="MONOCHROME1")).pixels, 1 - UNIT)
 
 

@@ -14,6 +14,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 from lungsight.errors import InputError, PassedOverError, RefusedError
+from lungsight.wording import XRayNote
 from lungsight.xray import find_inputs, read_xray
 from xray_files import RAMP, RAMP12, UNIT, close, dicom, element, encode, png_chunk, raw
 
@@ -110,11 +111,11 @@ def test_view_codes_where_the_position_is_empty() -> None:
 def test_orientation_tells_sides_and_lateral_views() -> None:
     assert not read_xray(dicom(PatientOrientation=["L", "F"])).mirrored
     mirrored = read_xray(dicom(PatientOrientation=["R", "F"]))
-    assert mirrored.mirrored and "mirrored" in mirrored.notes[0]
+    assert mirrored.mirrored and mirrored.notes[0] is XRayNote.MIRRORED
     assert view(PatientOrientation=["A", "F"]) == "lateral"
     assert view(PatientOrientation=["P", "F"], ViewPosition="PA") == "PA"
-    assert "upside down" in read_xray(dicom(PatientOrientation=["L", "H"])).notes[0]
-    assert "on its side" in read_xray(dicom(PatientOrientation=["F", "L"])).notes[0]
+    assert read_xray(dicom(PatientOrientation=["L", "H"])).notes[0] is XRayNote.UPSIDE_DOWN
+    assert read_xray(dicom(PatientOrientation=["F", "L"])).notes[0] is XRayNote.ON_ITS_SIDE
     assert not read_xray(dicom(PatientOrientation=["DOE", "JANE"])).mirrored
 
 

@@ -71,6 +71,24 @@ class GateAnswer(StrEnum):
     NONE = "none"
 
 
+class XRayNote(StrEnum):
+    """What was done to the grey values of a file, and what is unusual in it."""
+
+    RESCALED = "rescaled"
+    SIGNED = "signed"
+    COLOUR = "colour"
+    BLACK_AND_WHITE = "black_and_white"
+    NO_WINDOW = "no_window"
+    WINDOW_NOT_USED = "window_not_used"
+    MONOCHROME1 = "monochrome1"
+    INVERSE_SHAPE = "inverse_shape"
+    FILM_INVERTED = "film_inverted"
+    PIXEL_SIZE_NOT_USED = "pixel_size_not_used"
+    MIRRORED = "mirrored"
+    UPSIDE_DOWN = "upside_down"
+    ON_ITS_SIDE = "on_its_side"
+
+
 class LungLabels(StrEnum):
     """Which number stands for which lung in a label map. The sides are the patient's."""
 
@@ -456,6 +474,21 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         GateAnswer.FRONTAL: "a frontal chest X-ray",
         GateAnswer.NOT_FRONTAL: "not a frontal chest X-ray",
         GateAnswer.NONE: "not asked: there is no gate network",
+    },
+    XRayNote: {
+        XRayNote.RESCALED: "grey values stretched to their range",
+        XRayNote.SIGNED: "grey values with a sign",
+        XRayNote.COLOUR: "colour picture, read as grey",
+        XRayNote.BLACK_AND_WHITE: "black and white only, no grey",
+        XRayNote.NO_WINDOW: "no usable window",
+        XRayNote.WINDOW_NOT_USED: "the file's window leaves nothing to see and was not used",
+        XRayNote.MONOCHROME1: "MONOCHROME1, inverted",
+        XRayNote.INVERSE_SHAPE: "presentation LUT shape INVERSE, inverted",
+        XRayNote.FILM_INVERTED: "raw film, inverted",
+        XRayNote.PIXEL_SIZE_NOT_USED: "the header's pixel size makes no chest X-ray's size and was not used",
+        XRayNote.MIRRORED: "by the header the picture is mirrored: the patient's right is on its right",
+        XRayNote.UPSIDE_DOWN: "by the header the picture is upside down",
+        XRayNote.ON_ITS_SIDE: "by the header the picture lies on its side",
     },
     LungLabels: {LungLabels.RIGHT1_LEFT2: "1 is the patient's right lung, 2 the left"},
     LungConvention: {

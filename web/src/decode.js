@@ -43,7 +43,7 @@ export async function decode(bytes) {
         throw new Unreadable("damaged", "The PNG is damaged or cut short.");
       }
       if (depth === 8) return { ...image, bits: 8, format: kind, notes: [] };
-      const notes = ["16 bits, grey values stretched to their range"];
+      const notes = ["rescaled"];
       return { ...image, values: rescale(image.values), bits: 16, format: kind, notes };
     }
     if (depth === 16) throw new Unreadable("unsupported", "PNG of 16 bits with colours or interlacing is not read here.");
@@ -84,5 +84,5 @@ async function drawn(bytes, type) {
     if (Math.max(red, green, blue) - Math.min(red, green, blue) > 24) coloured += 1;
     values[i] = red === green && green === blue ? red : (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
   }
-  return { width, height, values, notes: coloured > 0.01 * values.length ? ["colour picture, read as grey"] : [] };
+  return { width, height, values, notes: coloured > 0.01 * values.length ? ["colour"] : [] };
 }

@@ -93,20 +93,20 @@ function display(values, data, image, number, text) {
   let pixels = windowed(real, number("x00281050"), number("x00281051"), text("x00281056").toUpperCase());
   if (pixels && !shows(real, pixels, valid)) {
     pixels = null;
-    notes.push("the file's window leaves nothing to see and was not used");
+    notes.push("window_not_used");
   }
   if (!pixels && values instanceof Uint8Array && !rescaled && image.stored === 8) pixels = values.slice();
   else if (!pixels) {
     pixels = rescale(real, valid);
-    notes.push("no usable window, grey values stretched to their range");
+    notes.push("no_window", "rescaled");
   }
   const turn = () => { const white = pixels instanceof Uint8Array ? 255 : 1; pixels = pixels.map((value) => white - value); };
   if (image.photometric === "MONOCHROME1") {
     turn();
-    notes.push("MONOCHROME1, inverted");
+    notes.push("monochrome1");
   } else if (text("x20500020").toUpperCase() === "INVERSE") {
     turn();
-    notes.push("presentation LUT shape INVERSE, inverted");
+    notes.push("inverse_shape");
   }
   if (padding) padding.forEach((one, i) => { if (one) pixels[i] = 0; });
   return { pixels, notes };
@@ -177,7 +177,7 @@ function geometry(text, rows, columns, number) {
   const [[row, column], kind] = found;
   const longer = Math.max(rows * row, columns * column);
   if (longer < 150 || longer > 700 || row / column < 0.5 || row / column > 2) {
-    return { spacing: null, kind: "", notes: ["the header's pixel size makes no chest X-ray's size and was not used"] };
+    return { spacing: null, kind: "", notes: ["pixel_size_not_used"] };
   }
   return { spacing: [row, column], kind, notes: [] };
 }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from lungsight.inference import plausibility
 from lungsight.inference import view_gate as gate
 from lungsight.inference.classifier import Diagnosis, decide, prepare
 from lungsight.inference.heart import ratio_of
+from lungsight.inference.pipeline import Tag, pipeline
 from lungsight.inference.reader import (
     Duplicate,
     Item,
@@ -36,11 +35,7 @@ from lungsight.preprocess import Frame
 from lungsight.wording import Decision, Flag, LungConvention, Reason
 from lungsight.xray import Limits
 
-Tag = TypeVar("Tag")
-
 HEART = "heart"  # its name among the classes of a lung network
-_PIXELS_AHEAD = 64_000_000
-"""Decoded pixels that may wait, so that large files do not fill the memory."""
 
 
 class Lungsight:
@@ -193,52 +188,13 @@ class Lungsight:
         """
         if batch < 1:
             raise ConfigError(f"a batch needs at least one X-ray, not {batch}")
-        return self._stream(iter(sources), batch, claim)
-
-    def _stream(
-        self, sources: Iterator[tuple[Source, Tag]], batch: int, claim: Callable[[str], bool] | None
-    ) -> Generator[tuple[Result | Failure | Duplicate, Tag], None, None]:
-        workers = self.threads or os.cpu_count() or 1
-        share = max(1, batch // workers)
-        reading: deque[tuple[Future[Item | Failure | Duplicate], Tag]] = deque()
-        running: deque[tuple[Future[list[Result | Failure | Duplicate]], list[Tag]]] = deque()
-        ready: list[Item | Failure | Duplicate] = []
-        tags: list[Tag] = []
-        pixels = largest = 0
-        decoding, networks = (
-            ThreadPoolExecutor(workers, thread_name_prefix=f"lungsight-{name}")
-            for name in ("decode", "networks")
+        return pipeline(
+            sources,
+            lambda source: self._try_read(source, claim),
+            lambda ready, alone: self._pass(ready, self._shared if alone else self._per_core),
+            workers=self.threads or os.cpu_count() or 1,
+            batch=batch,
         )
-        try:
-            more = True
-            while more or reading or ready or running:
-                ahead = max(workers, min(batch // 2, _PIXELS_AHEAD // max(largest, 1)))
-                while more and len(reading) < ahead:
-                    try:
-                        source, tag = next(sources)
-                        reading.append((decoding.submit(self._try_read, source, claim), tag))
-                    except StopIteration:
-                        more = False
-                if reading:
-                    future, tag = reading.popleft()
-                    item = future.result()
-                    ready.append(item)
-                    tags.append(tag)
-                    if isinstance(item, Item):
-                        pixels += item.xray.pixels.size
-                        largest = max(largest, item.xray.pixels.size)
-                last = not (more or reading)
-                if ready and (len(ready) >= share or pixels > _PIXELS_AHEAD // workers or last):
-                    alone = last and not running and len(ready) == 1
-                    chosen = self._shared if alone else self._per_core
-                    running.append((networks.submit(self._pass, ready, chosen), tags))
-                    ready, tags, pixels = [], [], 0
-                while running and (last or len(running) >= workers or running[0][0].done()):
-                    done, theirs = running.popleft()
-                    yield from zip(done.result(), theirs, strict=True)
-        finally:
-            for pool in (decoding, networks):
-                pool.shutdown(wait=True, cancel_futures=True)
 
     def _pass(
         self, ready: Sequence[Item | Failure | Duplicate], networks: Networks

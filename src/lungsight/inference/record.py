@@ -72,7 +72,8 @@ class ResultRecord(Record, frozen=True, kw_only=True):
     flags: tuple[Flag, ...] = ()
     """What is implausible about the lungs."""
     notes: tuple[str, ...] = ()
-    """What was done to the grey values, and what is unusual in the file."""
+    """Codes of `lungsight.wording.XRayNote`: what was done to the grey values, and what is unusual in the file.
+    Rows that a version before wrote hold sentences."""
     right_lung_px: int | None = None
     """Area of the lung in the mask that was asked for, in pixels of the file."""
     left_lung_px: int | None = None

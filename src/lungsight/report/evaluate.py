@@ -22,7 +22,8 @@ from lungsight.evaluation.runs import fold_folders, predict_run
 from lungsight.metrics import Interval
 from lungsight.progress import ProgressCallback, silent
 from lungsight.report.claim_answers import fill_in
-from lungsight.report.evaluation_report import Evaluated, write_evaluation
+from lungsight.report.evaluation_report import write_evaluation
+from lungsight.report.evaluation_tables import Evaluated
 from lungsight.training import load_run
 
 

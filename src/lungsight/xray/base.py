@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError
+from lungsight.wording import XRayNote
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -78,8 +79,8 @@ class XRay:
     """Size of a pixel (row, column) in mm, where a DICOM file says so; `spacing_kind` says of what."""
     view: str = ""
     """The projection by the header, a code of `lungsight.wording.View`; empty where unknown."""
-    notes: tuple[str, ...] = ()
-    """What was done to the grey values and what is unusual, in plain words."""
+    notes: tuple[XRayNote, ...] = ()
+    """What was done to the grey values and what is unusual."""
     modality: str = ""
     """'CR', 'DX' ... by the header, a word of `lungsight.xray.dicom_kind`; empty where unknown."""
     spacing_kind: str = ""
@@ -106,6 +107,7 @@ class XRay:
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
         }
+        values["notes"] = tuple(map(XRayNote, values.get("notes", ())))
         return cls(pixels, name, **values)
 
 
@@ -131,7 +133,7 @@ def rescale_intensity(values: Numbers, valid: NDArray[np.bool_] | None = None) -
     return np.clip(out, 0, 1, out=out)
 
 
-def luma(colour: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def luma(colour: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[XRayNote, ...]]:
     """RGB or RGBA (H, W, 3|4) -> grey (H, W) by ITU-R BT.601, transparent parts on black; and notes."""
     from PIL import Image
 
@@ -143,4 +145,4 @@ def luma(colour: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[str, ...]]
     step = max(1, min(image.size) // 256)
     sample = np.asarray(image)[::step, ::step].astype(np.int16)
     coloured = (sample.max(axis=2) - sample.min(axis=2) > 24).mean() > 0.01
-    return np.array(image.convert("L")), ("colour picture, read as grey",) if coloured else ()
+    return np.array(image.convert("L")), (XRayNote.COLOUR,) if coloured else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lungsight.wording import SpacingKind, View
+from lungsight.wording import SpacingKind, View, XRayNote
 from lungsight.xray.dicom_elements import Elements
 from lungsight.xray.tags import (
     CALIBRATION,
@@ -31,7 +31,7 @@ class Geometry:
 
     spacing: tuple[float, float] | None = None
     kind: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[XRayNote, ...] = ()
 
 
 def geometry_of(elements: Elements, rows: int, columns: int) -> Geometry:
@@ -60,11 +60,11 @@ def geometry_of(elements: Elements, rows: int, columns: int) -> Geometry:
     (row, column), kind = found
     longer = max(rows * row, columns * column)
     if not FIELD_MM[0] <= longer <= FIELD_MM[1] or not 0.5 <= row / column <= 2:
-        return Geometry(notes=("the header's pixel size makes no chest X-ray's size and was not used",))
+        return Geometry(notes=(XRayNote.PIXEL_SIZE_NOT_USED,))
     return Geometry((row, column), kind)
 
 
-def view_of(elements: Elements) -> tuple[View | None, tuple[str, ...]]:
+def view_of(elements: Elements) -> tuple[View | None, tuple[XRayNote, ...]]:
     """The projection by ViewPosition, ViewCodeSequence or PatientOrientation, in this order; None where unknown."""
     said = view_code(elements.text(VIEW_POSITION, 32))
     coded = next(
@@ -83,20 +83,20 @@ def view_of(elements: Elements) -> tuple[View | None, tuple[str, ...]]:
     return said or coded, ()
 
 
-def turned(elements: Elements) -> tuple[bool, tuple[str, ...]]:
+def turned(elements: Elements) -> tuple[bool, tuple[XRayNote, ...]]:
     """Whether the patient's right is on the right of the picture, by PatientOrientation; and what is unusual.
 
     'L\\F' is the usual one: columns go to the patient's left, rows to the feet (PS3.3 C.7.6.1.1.1).
     """
     row, column = _directions(elements)
     if row == "R" and column == "F":
-        return True, ("by the header the picture is mirrored: the patient's right is on its right",)
+        return True, (XRayNote.MIRRORED,)
     if row == "R" and column == "H":  # turned by half
-        return True, ("by the header the picture is upside down",)
+        return True, (XRayNote.UPSIDE_DOWN,)
     if row == "L" and column == "H":
-        return False, ("by the header the picture is upside down",)
+        return False, (XRayNote.UPSIDE_DOWN,)
     if row in ("H", "F"):
-        return False, ("by the header the picture lies on its side",)
+        return False, (XRayNote.ON_ITS_SIDE,)
     return False, ()
 
 

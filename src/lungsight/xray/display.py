@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError
+from lungsight.wording import XRayNote
 from lungsight.xray.base import STRETCH, Numbers, Pixels, rescale_intensity
 from lungsight.xray.dicom_elements import Elements
 from lungsight.xray.tags import (
@@ -34,7 +35,7 @@ SEEN = 0.01
 """A window that leaves a smaller share of the pixels between black and white shows nothing."""
 
 
-def display(stored: NDArray[Any], elements: Elements, image: Image) -> tuple[Pixels, tuple[str, ...]]:
+def display(stored: NDArray[Any], elements: Elements, image: Image) -> tuple[Pixels, tuple[XRayNote, ...]]:
     """Modality LUT or rescale, then VOI LUT or window; then inversion as the header asks, and padding black.
 
     Where the file gives neither VOI LUT nor window, or one that leaves nothing to see, 8-bit values stay
@@ -60,13 +61,13 @@ def display(stored: NDArray[Any], elements: Elements, image: Image) -> tuple[Pix
         pixels = np.array(values, np.uint8)
     else:
         pixels = rescale_intensity(real, valid)
-        notes += ("no usable window, grey values stretched to their range",)
+        notes += (XRayNote.NO_WINDOW, XRayNote.RESCALED)
     if image.photometric == "MONOCHROME1":
         pixels = _invert(pixels)
-        notes += ("MONOCHROME1, inverted",)
+        notes += (XRayNote.MONOCHROME1,)
     elif elements.text(PRESENTATION_SHAPE, 16).upper() == "INVERSE":
         pixels = _invert(pixels)
-        notes += ("presentation LUT shape INVERSE, inverted",)
+        notes += (XRayNote.INVERSE_SHAPE,)
     if padding is not None:
         pixels[padding] = 0
     return pixels, notes
@@ -198,7 +199,7 @@ def _modality(values: NDArray[Any], elements: Elements, image: Image) -> tuple[N
 
 def _voi(
     values: NDArray[Any], elements: Elements, image: Image, valid: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+) -> tuple[NDArray[np.float32] | None, tuple[XRayNote, ...]]:
     """[0, 1] by the file's first VOI LUT or window; None where there is none that shows anything."""
     tables = elements.items(VOI_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1)
     center, width = elements.number(WINDOW_CENTER), elements.number(WINDOW_WIDTH)
@@ -211,7 +212,7 @@ def _voi(
         return None, ()
     if out is None or _shows(values, out, valid):
         return out, ()
-    return None, ("the file's window leaves nothing to see and was not used",)
+    return None, (XRayNote.WINDOW_NOT_USED,)
 
 
 def window(values: Numbers, center: float, width: float, function: str) -> NDArray[np.float32] | None:

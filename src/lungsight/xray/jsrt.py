@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lungsight.wording import XRayNote
 from lungsight.xray.base import Limits, XRay, rescale_intensity
 
 SIDE, BITS = 2048, 12
@@ -25,5 +26,5 @@ def read_jsrt(data: bytes | bytearray, limits: Limits) -> XRay | None:
     if high >= 2**BITS or low == high:
         return None
     limits.check_size(SIDE, SIDE, "")
-    notes = (f"{BITS} bits, inverted and stretched to their range",)
+    notes = (XRayNote.FILM_INVERTED, XRayNote.RESCALED)
     return XRay(1 - rescale_intensity(values.astype(np.uint16)), "", "JSRT", BITS, notes=notes)

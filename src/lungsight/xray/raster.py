@@ -13,6 +13,7 @@ from PIL import BmpImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin, TiffI
 from PIL.Image import Image
 
 from lungsight.errors import InputError
+from lungsight.wording import XRayNote
 from lungsight.xray.base import Limits, Pixels, XRay, luma, rescale_intensity
 from lungsight.xray.raster_checks import Layout, inspect
 
@@ -104,15 +105,15 @@ def _upright(image: Image) -> Image:
         return image
 
 
-def _grey(image: Image, layout: Layout, name: str) -> tuple[Pixels, int, tuple[str, ...]]:
+def _grey(image: Image, layout: Layout, name: str) -> tuple[Pixels, int, tuple[XRayNote, ...]]:
     """Decoded image -> pixels, bits of a grey value in the file, notes."""
     if image.mode == "L" and "transparency" not in image.info:
         if layout.signed:  # Pillow takes signed bytes for unsigned ones
             values = rescale_intensity(np.asarray(image).view(np.int8))
-            return _positive(values, layout), 8, ("signed grey values, stretched to their range",)
+            return _positive(values, layout), 8, (XRayNote.SIGNED, XRayNote.RESCALED)
         return np.array(image), 8, ()
     if image.mode == "1":
-        return np.array(image.convert("L")), 1, ("black and white only, no grey",)
+        return np.array(image.convert("L")), 1, (XRayNote.BLACK_AND_WHITE,)
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -120,8 +121,7 @@ def _grey(image: Image, layout: Layout, name: str) -> tuple[Pixels, int, tuple[s
         if values.dtype == np.int32 and layout.bits == 32 and not layout.signed:
             values = values.view(np.uint32)
         bits = layout.bits or (16 if image.mode.startswith("I;16") else 32)
-        said = f"{bits} bits, grey values stretched to their range"
-        return _positive(rescale_intensity(values), layout), bits, (said,)
+        return _positive(rescale_intensity(values), layout), bits, (XRayNote.RESCALED,)
     transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     grey, notes = luma(np.asarray(image.convert("RGBA" if transparent else "RGB")))
     return grey, 8, notes
@@ -132,7 +132,7 @@ def _positive(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32
     return 1 - values if layout.white_is_low else values
 
 
-def _wide_colour(data: bytes, kind: str, layout: Layout) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def _wide_colour(data: bytes, kind: str, layout: Layout) -> tuple[NDArray[np.float32], tuple[XRayNote, ...]]:
     """Colour, or grey with transparency, of 16 bits, which Pillow would cut to the upper 8: (H, W) in [0, 1]."""
     import cv2
 
@@ -154,8 +154,8 @@ def _wide_colour(data: bytes, kind: str, layout: Layout) -> tuple[NDArray[np.flo
     step = max(1, min(values.shape[:2]) // 256)
     sample = values[::step, ::step, :3].astype(np.int32)
     coloured = ((sample.max(axis=2) - sample.min(axis=2)) > spread // 10).mean() > 0.01
-    notes: tuple[str, ...] = ("16 bits, grey values stretched to their range",)
-    return rescale_intensity(grey), notes + (("colour picture, read as grey",) if coloured else ())
+    notes: tuple[XRayNote, ...] = (XRayNote.RESCALED,)
+    return rescale_intensity(grey), notes + ((XRayNote.COLOUR,) if coloured else ())
 
 
 def _damaged(kind: str, name: str, error: BaseException) -> InputError:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError, PassedOverError
+from lungsight.wording import XRayNote
 from lungsight.xray.base import Limits, Pixels, XRay, luma, rescale_intensity
 from lungsight.xray.pool import shared_pool
 from lungsight.xray.sniff import IMAGE_SUFFIXES
@@ -89,14 +90,14 @@ def _from_array(array: NDArray[Any], name: str, limits: Limits) -> XRay:
     if array.ndim != 2 and not colour:
         raise InputError(f"an array of shape {array.shape} is not an X-ray", where=name, hint="Give (H, W)")
     limits.check_size(array.shape[0], array.shape[1], name)
-    notes: tuple[str, ...] = ()
+    notes: tuple[XRayNote, ...] = ()
     pixels: Pixels
     if colour and array.dtype == np.uint8:
         pixels, notes = luma(np.ascontiguousarray(array, np.uint8))
     elif not colour and array.dtype == np.uint8:
         pixels = np.array(array, np.uint8, order="C")
     elif not colour and array.dtype == np.uint16:
-        pixels, notes = rescale_intensity(array), ("16 bits, grey values stretched to their range",)
+        pixels, notes = rescale_intensity(array), (XRayNote.RESCALED,)
     elif not colour and array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise InputError(

@@ -122,7 +122,7 @@ function FileFacts({ found, words }) {
     ["Pixel", down ? `${down.toFixed(3)} × ${across.toFixed(3)} mm${kind ? `, ${words.spacingkind?.[kind] ?? kind}` : ""}` : "size not said"],
   ];
   return html`<dl class="facts" id="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>
-    ${found.notes?.length ? html`<p class="soft">About the file: ${found.notes.map((note) => words.note?.[note] ?? note).join("; ")}.</p>` : null}`;
+    ${found.notes?.length ? html`<p class="soft">About the file: ${found.notes.map((note) => words.xraynote?.[note] ?? note).join("; ")}.</p>` : null}`;
 }
 
 /** Everything below the verdict. `children` are the downloads. */
