@@ -23,6 +23,7 @@ from lungsight.networks.severity import SIZE, SeverityNetwork
 from lungsight.progress import ProgressCallback, silent
 from lungsight.provenance import commit
 from lungsight.records import plain, to_json
+from lungsight.training.export import folded
 from lungsight.training.severity import (
     VIEWS,
     choose_penalty,
@@ -170,7 +171,7 @@ def export_severity(network: SeverityNetwork) -> bytes:
         opset_version=17,
         dynamo=False,
     )
-    code = buffer.getvalue()
+    code = folded(buffer.getvalue())
     session = onnxruntime.InferenceSession(code, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         expected = network(example).numpy()
