@@ -170,7 +170,8 @@ def operations(model: Model) -> float:
         dimension.dim_value = value
     for output in graph.graph.output:
         output.type.tensor_type.ClearField("shape")
-    with tempfile.TemporaryDirectory() as folder:  # ONNX Runtime works out what is constant, paddings among it
+    # ONNX Runtime works out what is constant, paddings among it.
+    with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = f"{folder}/simple.onnx"

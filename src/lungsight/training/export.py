@@ -110,7 +110,7 @@ def folded(code: bytes) -> bytes:
     from onnxscript import optimizer
 
     model: onnx.ModelProto = optimizer.optimize(onnx.load_from_string(code))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def parity(wrapped: nn.Module, code: bytes, recipe: Recipe) -> float:
