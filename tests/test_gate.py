@@ -246,7 +246,7 @@ def test_the_darwin_sample(darwin_sample: Path, passes: Callable[[Picture], bool
     assert sum(others["CT slice"]) == 0 and sum(others["lateral view"]) == 0
 
 
-# Inverted grey levels: let through, and told
+# Inverted grey levels: undone, or flagged and not scored
 
 
 def test_inverted_grey_levels_are_flagged() -> None:

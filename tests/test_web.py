@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from lungsight.inference import lung_masks, plausibility
 from lungsight.inference.heart import cardiothoracic
+from lungsight.inference.polarity import SCALE, SIDE, TEMPLATE, polarity
 from lungsight.inference.zones import zones
 from lungsight.phantom import draw
 
 SOURCE = Path(__file__).resolve().parents[1] / "web" / "src"
+STATIC = Path(lung_masks.__file__).parents[1] / "server" / "static"
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(
     NODE is None, reason="there is no Node here: the page's arithmetic is not tried"
@@ -32,8 +34,8 @@ pytestmark = pytest.mark.skipif(
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's files as modules that Node loads."""
     folder = tmp_path_factory.mktemp("web")
-    for name in ("pixels.js", "find.js"):
-        shutil.copy(SOURCE / name, folder / name)
+    for path in (SOURCE / "pixels.js", SOURCE / "find.js", STATIC / "lungs.js"):
+        shutil.copy(path, folder / path.name)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder
 
@@ -113,6 +115,19 @@ def _maps() -> list[NDArray[np.float32]]:
     return [np.asarray(each, np.float32) for each in (two, joined, one, holes, np.zeros_like(two))]
 
 
+RULE = {"side": SIDE, "template": TEMPLATE.ravel().tolist(), "scale": SCALE}
+
+
+def test_inversion_is_told_as_the_package_tells_it(scripts: Path) -> None:
+    image = draw(np.random.default_rng(5), hospital="north", covid=False, size=128).pixels
+    pair = [np.asarray(one, np.float32) / 255 for one in (image, 255 - image)]
+    body = "return [...g.pair, g.flat].map((one) => f.polarity(floats(one), g.rule))"
+    flat = plain(np.full((40, 40), 0.5, np.float32))
+    found = ask(scripts, body, {"pair": [plain(one) for one in pair], "flat": flat, "rule": RULE})
+    assert found == pytest.approx([polarity(pair[0]), polarity(pair[1]), 0], abs=1e-4)
+    assert found[0] > 0 > found[1]
+
+
 @pytest.mark.parametrize("index", range(5))
 def test_lungs_flags_zones_and_ratio_are_the_package_s(scripts: Path, index: int) -> None:
     values = _maps()[index]
@@ -121,9 +136,10 @@ def test_lungs_flags_zones_and_ratio_are_the_package_s(scripts: Path, index: int
     heart[70:100, 48:84] = 1
     body = (
         "const l = f.find(floats(g.map), 0.5); const labels = f.labelsOf(l); return [l.map.values, labels.values, "
-        "l.components, f.flagsOf(l, floats(g.image)), f.zonesOf(labels), f.ratioOf(floats(g.heart).values, labels)]"
+        "l.components, f.flagsOf(l, floats(g.image), g.rule), f.zonesOf(labels), "
+        "f.ratioOf(floats(g.heart).values, labels)]"
     )
-    given = {"map": plain(values), "image": plain(image), "heart": plain(heart)}
+    given = {"map": plain(values), "image": plain(image), "heart": plain(heart), "rule": RULE}
     cleaned, labels, components, flags, zone_map, ratio = ask(scripts, body, given)
     ours = lung_masks.find(values, 0.5)
     assert np.allclose(np.reshape(cleaned, values.shape), ours.probability, atol=1e-6)

@@ -40,7 +40,7 @@ CSP = (
 
 def cards_of(bundle: Bundle) -> dict[str, Any]:
     """What the worker must know of the networks: a part of their cards, and the limits of the view gate."""
-    from lungsight.inference import view_gate
+    from lungsight.inference import polarity, view_gate
     from lungsight.xray.views import FRONTAL
 
     found: dict[str, Any] = {
@@ -50,6 +50,13 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
             "max_aspect": view_gate.MAX_ASPECT,
             "min_contrast": view_gate.MIN_CONTRAST,
         },
+    }
+    found["polarity"] = {
+        "side": polarity.SIDE,
+        "template": polarity.TEMPLATE.ravel().tolist(),
+        "scale": polarity.SCALE,
+        "undo": polarity.UNDO,
+        "note": polarity.UNDONE,
     }
     for model in bundle.models:
         card = model.card

@@ -1,44 +1,10 @@
 // lungsight.inference in JavaScript: lung_masks, plausibility, zones, heart, from a map of the lung network on.
 
-import { boundingBox } from "./pixels.js";
+import { components } from "./lungs.js";
+import { boundingBox, resize } from "./pixels.js";
 
 export const RIGHT = 1;
 export const LEFT = 2;
-
-/** Connected components: { names (0: none), areas, sums of columns, boxes }, in the order of their first pixels. */
-export function components(wanted, width, height, diagonal) {
-  const names = new Int32Array(width * height);
-  const found = [{ area: 0 }];
-  const stack = [];
-  for (let start = 0; start < names.length; start += 1) {
-    if (!wanted[start] || names[start]) continue;
-    const name = found.length;
-    const one = { area: 0, columns: 0, top: height, bottom: 0 };
-    names[start] = name;
-    stack.push(start);
-    while (stack.length) {
-      const at = stack.pop();
-      const x = at % width;
-      const y = (at - x) / width;
-      one.area += 1;
-      one.columns += x;
-      one.top = Math.min(one.top, y);
-      one.bottom = Math.max(one.bottom, y + 1);
-      for (let dy = -1; dy <= 1; dy += 1) {
-        for (let dx = -1; dx <= 1; dx += 1) {
-          if ((!diagonal && dx && dy) || x + dx < 0 || x + dx >= width || y + dy < 0 || y + dy >= height) continue;
-          const next = at + dy * width + dx;
-          if (wanted[next] && !names[next]) {
-            names[next] = name;
-            stack.push(next);
-          }
-        }
-      }
-    }
-    found.push(one);
-  }
-  return { names, found };
-}
 
 /** Clean a map { width, height, values } and tell the lungs apart, as `lung_masks.find`. */
 export function find(map, threshold) {
@@ -188,8 +154,17 @@ export function deviation(values) {
   return Math.sqrt(squares / values.length);
 }
 
+/** About 1 for a chest X-ray, about -1 for its negative, as `polarity.polarity`; `rule` is the table `polarity` of cards.json. */
+export function polarity(image, rule) {
+  const small = resize(image, rule.side, rule.side).values;
+  const spread = deviation(small);
+  if (!(spread > 1e-3)) return 0;
+  const mean = small.reduce((sum, one) => sum + one, 0) / small.length;
+  return small.reduce((sum, one, i) => sum + (one - mean) * rule.template[i], 0) / spread / rule.scale;
+}
+
 /** Codes of what is implausible, as `plausibility.check`. */
-export function flagsOf(lungs, image) {
+export function flagsOf(lungs, image, rule) {
   const labels = labelsOf(lungs);
   const { width, height, values } = labels;
   const [smaller, larger] = areasOf(values).sort((a, b) => a - b);
@@ -209,7 +184,7 @@ export function flagsOf(lungs, image) {
   if (lungs.components > 3) flags.push("many_components");
   const spread = baseSpread(labels);
   if (spread !== null && spread < 1) flags.push("upside_down");
-  if (contrast(labels, image) > 0.2) flags.push("inverted");
+  if (polarity(image, rule) < 0 || contrast(labels, image) > 0.2) flags.push("inverted");
   return flags;
 }
 

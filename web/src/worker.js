@@ -2,7 +2,7 @@
 
 import * as ort from "../vendor/ort.mjs";
 import { decode } from "./decode.js";
-import { deviation, find, flagsOf, labelsOf, ratioOf, zonesOf } from "./find.js";
+import { deviation, find, flagsOf, labelsOf, polarity, ratioOf, zonesOf } from "./find.js";
 import { cropToLungs, linear, resize, resizeMask, toUnit } from "./pixels.js";
 
 const DOUBTS = ["no_lungs", "one_lung", "small", "large", "at_edge", "many_components", "upside_down", "inverted"];
@@ -30,10 +30,11 @@ async function run(task, data, shape) {
 
 async function predict(bytes) {
   const start = performance.now();
-  const xray = await decode(bytes);
-  const { width, height } = xray;
+  const read = await decode(bytes);
   await session("lungs");
   const [side] = cards.lungs.input;
+  const undone = polarity(toUnit(resize(read, side, side)), cards.polarity) < cards.polarity.undo;
+  const xray = undone ? negative(read) : read;
   const resized = resize(xray, side, side);
   const small = toUnit(resized);
   const plane = side * side;
@@ -46,7 +47,7 @@ async function predict(bytes) {
   const own = channel(cards.lungs.convention);
   const lungs = find(own, cards.lungs.threshold);
   const labels = labelsOf(lungs);
-  const flags = flagsOf(lungs, small);
+  const flags = flagsOf(lungs, small, cards.polarity);
   const limit = cards.lungs.outlier_limit;
   const distance = outputs.outlier?.data[0];
   // What is no number is unlike anything.
@@ -54,7 +55,13 @@ async function predict(bytes) {
   const gate = await judge(xray, resized, small, flags);
   const found = { flags, ...gate, ...(await diagnose(xray, resized, labels, gate)), ...(await grade(xray, labels, flags, gate)) };
   found.cardiothoracic_ratio = gate.gate === "frontal" && cards.lungs.classes.includes("heart") ? ratioOf(channel("heart").values, labels) : null;
-  return { xray, map: own, side: lungs.side, found, seconds: (performance.now() - start) / 1000 };
+  return { xray: gate.gate === "frontal" ? xray : read, map: own, side: lungs.side, found, seconds: (performance.now() - start) / 1000 };
+}
+
+/** Black and white exchanged, and a note that says so. */
+function negative(xray) {
+  const white = xray.values instanceof Uint8Array ? 255 : 1;
+  return { ...xray, values: xray.values.map((one) => white - one), notes: [...(xray.notes ?? []), cards.polarity.note] };
 }
 
 async function judge(xray, resized, small, flags) {

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
+from lungsight.inference.polarity import polarity
 from lungsight.wording import Flag
 
 NO_LUNG_FRACTION = 0.01
@@ -87,7 +88,7 @@ def _of_lungs(lungs: Lungs, image: NDArray[np.float32] | None) -> tuple[Flag, ..
     spread = base_spread(labels)
     if spread is not None and spread < MIN_BASE_SPREAD:
         flags.append(Flag.UPSIDE_DOWN)
-    if image is not None and contrast(labels, image) > MAX_CONTRAST:
+    if image is not None and (polarity(image) < 0 or contrast(labels, image) > MAX_CONTRAST):
         flags.append(Flag.INVERTED)
     return tuple(flags)
 

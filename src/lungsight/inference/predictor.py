@@ -262,7 +262,7 @@ class Lungsight:
             seconds = item.seconds + shared + time.perf_counter() - start
             results.append(
                 Result(
-                    item.xray,
+                    item.shown(frontal=gated.frontal),
                     labels,
                     gated,
                     diagnosis,

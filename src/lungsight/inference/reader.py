@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError, LungsightError
+from lungsight.inference.polarity import UNDO, negative, polarity
 from lungsight.inference.result import Failure, Result
 from lungsight.preprocess import Gray, resize_image, to_unit
 from lungsight.xray import Limits, XRay, read_xray
@@ -86,6 +87,13 @@ class Item:
     """(h, w) in [0, 1], for the gate."""
     seconds: float
     sha256: str = ""
+    as_read: XRay | None = None
+    """The X-ray before black and white were exchanged; None where they were not."""
+
+    def shown(self, *, frontal: bool) -> XRay:
+        """The X-ray as a result has it. Grey levels that were exchanged are kept for chest X-rays alone: a page of text
+        looks inverted too."""
+        return self.xray if frontal or self.as_read is None else self.as_read
 
 
 def name_of(source: Source) -> str:
@@ -110,7 +118,7 @@ def read_item(
     limits: Limits | None = None,
     claim: Callable[[str], bool] | None = None,
 ) -> Item | Duplicate | Failure:
-    """Read a source and make it as small as the networks take it.
+    """Read a source and make it as small as the networks take it; inverted grey levels are undone and noted.
 
     Args:
         source: see `Source`.
@@ -146,10 +154,15 @@ def read_item(
             return Failure(name, error, time.perf_counter() - start, digest)
     sizes = Sizes(source.pixels)
     small = to_unit(sizes.at(lungs))
+    as_read = None
+    if polarity(small) < UNDO:
+        as_read, source = source, negative(source)
+        sizes = Sizes(source.pixels)
+        small = to_unit(sizes.at(lungs))
     if diagnosis is not None:
         sizes.at(diagnosis)
     for_gate = to_unit(sizes.at(gate)) if gate else None
-    return Item(source, sizes, small, for_gate, time.perf_counter() - start, digest)
+    return Item(source, sizes, small, for_gate, time.perf_counter() - start, digest, as_read)
 
 
 def to_readable(source: Source, name: str, limits: Limits) -> str | Path | bytes | NDArray[Any]:

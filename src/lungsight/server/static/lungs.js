@@ -7,22 +7,25 @@ const MIN_ROWS = 6;
 const MIN_COMPONENT_FRACTION = 0.05;
 const MAX_HOLE_FRACTION = 0.05;
 
-/** Connected components of the pixels where `wanted` holds: a number a pixel (0: not wanted), and the area of each. */
-function components(wanted, width, height, diagonal) {
+/** Connected components: { names (0: none), areas, sums of columns, boxes }, in the order of their first pixels. */
+export function components(wanted, width, height, diagonal) {
   const names = new Int32Array(width * height);
-  const areas = [0];
+  const found = [{ area: 0 }];
   const stack = [];
   for (let start = 0; start < names.length; start += 1) {
     if (!wanted[start] || names[start]) continue;
-    const name = areas.length;
-    let area = 0;
+    const name = found.length;
+    const one = { area: 0, columns: 0, top: height, bottom: 0 };
     names[start] = name;
     stack.push(start);
     while (stack.length) {
       const at = stack.pop();
-      area += 1;
       const x = at % width;
       const y = (at - x) / width;
+      one.area += 1;
+      one.columns += x;
+      one.top = Math.min(one.top, y);
+      one.bottom = Math.max(one.bottom, y + 1);
       for (let dy = -1; dy <= 1; dy += 1) {
         for (let dx = -1; dx <= 1; dx += 1) {
           if ((!diagonal && dx && dy) || x + dx < 0 || x + dx >= width || y + dy < 0 || y + dy >= height) continue;
@@ -34,22 +37,22 @@ function components(wanted, width, height, diagonal) {
         }
       }
     }
-    areas.push(area);
+    found.push(one);
   }
-  return { names, areas };
+  return { names, found };
 }
 
 /** Drop specks and fill holes of a map { width, height, values }; bytes as in the map, 255 in filled holes. */
 export function clean({ width, height, values: grey }, threshold) {
   const limit = threshold * 255;
   const lung = Uint8Array.from(grey, (value) => value >= limit);
-  const found = components(lung, width, height, true);
-  const least = MIN_COMPONENT_FRACTION * Math.max(0, ...found.areas);
+  const { names, found } = components(lung, width, height, true);
+  const least = MIN_COMPONENT_FRACTION * Math.max(...found.map((one) => one.area));
   const cleaned = Float32Array.from(grey);
   let total = 0;
   for (let i = 0; i < cleaned.length; i += 1) {
     if (!lung[i]) continue;
-    if (found.areas[found.names[i]] < least) {
+    if (found[names[i]].area < least) {
       cleaned[i] = 0;
       lung[i] = 0;
     } else total += 1;
@@ -61,7 +64,7 @@ export function clean({ width, height, values: grey }, threshold) {
   for (let y = 0; y < height; y += 1) open.add(gaps.names[y * width]).add(gaps.names[y * width + width - 1]);
   for (let i = 0; i < cleaned.length; i += 1) {
     const gap = gaps.names[i];
-    if (gap && !open.has(gap) && gaps.areas[gap] <= MAX_HOLE_FRACTION * total) cleaned[i] = 255;
+    if (gap && !open.has(gap) && gaps.found[gap].area <= MAX_HOLE_FRACTION * total) cleaned[i] = 255;
   }
   return cleaned;
 }
