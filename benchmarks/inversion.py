@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from lungsight.dataset import read_dataset
 from lungsight.dataset.split import given_parts
 from lungsight.inference import load_model
-from lungsight.inference.polarity import SIDE, UNDONE, polarity
+from lungsight.inference.polarity import SIDE, polarity
 from lungsight.metrics.linear import wilson_bounds
 from lungsight.preprocess import to_uint8
-from lungsight.wording import Flag
+from lungsight.wording import Flag, XRayNote
 from lungsight.xray import read_xray
 
 Small = NDArray[np.float32]
@@ -146,7 +146,7 @@ def report(arguments: argparse.Namespace) -> None:
             if not result.gate.frontal:
                 outcome = "flagged" if Flag.INVERTED in result.flags else "refused"
             else:
-                outcome = "undone" if UNDONE in result.xray.notes else "scored as it is"
+                outcome = "undone" if XRayNote.INVERSION_UNDONE in result.xray.notes else "scored as it is"
             outcomes.setdefault((name, inverted), []).append(outcome)
     for (name, inverted), found in outcomes.items():
         line = []

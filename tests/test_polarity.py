@@ -14,7 +14,7 @@ from lungsight.inference.reader import Item, read_item
 from lungsight.inference.view_gate import judge
 from lungsight.phantom import draw
 from lungsight.preprocess import resize_image
-from lungsight.wording import Flag, Reason
+from lungsight.wording import Flag, Reason, XRayNote
 
 
 @cache
@@ -55,7 +55,7 @@ def test_a_clear_inversion_is_undone_and_noted(kind: type) -> None:
     inverted = np.asarray((255 if kind is np.uint8 else 1) - upright, kind)
     item = _given_to_networks(inverted)
     assert item.xray.pixels.dtype == kind and np.allclose(item.xray.pixels, upright, atol=1e-6)
-    assert item.xray.notes[-1:] == ("grey levels were inverted, undone",)
+    assert item.xray.notes[-1:] == (XRayNote.INVERSION_UNDONE,)
     small = resize_image(upright.astype(np.float32) / (255 if kind is np.uint8 else 1), (64, 64))
     assert np.allclose(item.small, small, atol=1 / 255)
     # What turns out to be no chest X-ray is shown as it came.

@@ -17,7 +17,7 @@ from typing import Any
 
 import lungsight
 from lungsight.model import Bundle, load_bundle
-from lungsight.wording import OLD_GATE_CLASSES, SpacingKind, View
+from lungsight.wording import OLD_GATE_CLASSES, SpacingKind, View, XRayNote
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = Path(lungsight.__file__).resolve().parent
@@ -56,7 +56,7 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
         "template": polarity.TEMPLATE.ravel().tolist(),
         "scale": polarity.SCALE,
         "undo": polarity.UNDO,
-        "note": polarity.UNDONE,
+        "note": str(XRayNote.INVERSION_UNDONE),
     }
     for model in bundle.models:
         card = model.card

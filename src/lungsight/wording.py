@@ -83,6 +83,7 @@ class XRayNote(StrEnum):
     MONOCHROME1 = "monochrome1"
     INVERSE_SHAPE = "inverse_shape"
     FILM_INVERTED = "film_inverted"
+    INVERSION_UNDONE = "inversion_undone"
     PIXEL_SIZE_NOT_USED = "pixel_size_not_used"
     MIRRORED = "mirrored"
     UPSIDE_DOWN = "upside_down"
@@ -485,6 +486,7 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         XRayNote.MONOCHROME1: "MONOCHROME1, inverted",
         XRayNote.INVERSE_SHAPE: "presentation LUT shape INVERSE, inverted",
         XRayNote.FILM_INVERTED: "raw film, inverted",
+        XRayNote.INVERSION_UNDONE: "the grey levels were inverted: black and white are exchanged",
         XRayNote.PIXEL_SIZE_NOT_USED: "the header's pixel size makes no chest X-ray's size and was not used",
         XRayNote.MIRRORED: "by the header the picture is mirrored: the patient's right is on its right",
         XRayNote.UPSIDE_DOWN: "by the header the picture is upside down",

@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.preprocess import resize_image
+from lungsight.wording import XRayNote
 from lungsight.xray import XRay
 
 SIDE = 16
 UNDO = -0.5
 """`polarity` below this: the image is replaced by its negative. None of 4,743 X-rays came lower than -0.46, as it
 was, cropped, with bars, brighter, darker, tilted, on its side or upside down (`benchmarks/inversion.py limits`)."""
-UNDONE = "grey levels were inverted, undone"
-"""The note on such an X-ray."""
 
 
 def polarity(image: NDArray[np.float32]) -> float:
@@ -42,7 +41,7 @@ def negative(xray: XRay) -> XRay:
     """The X-ray with black and white exchanged, and a note that says so."""
     white = 255 if xray.pixels.dtype == np.uint8 else 1
     pixels = np.subtract(white, xray.pixels, dtype=xray.pixels.dtype)
-    return replace(xray, pixels=pixels, notes=(*xray.notes, UNDONE))
+    return replace(xray, pixels=pixels, notes=(*xray.notes, XRayNote.INVERSION_UNDONE))
 
 
 _LEFT = np.array(
