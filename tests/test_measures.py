@@ -151,6 +151,15 @@ def test_a_cut_film_or_one_lung_gives_neither_ratio_nor_severity(flag: Flag) -> 
     assert not can_grade((flag,))
 
 
+def test_heart_begins_at_the_threshold_of_the_card() -> None:
+    heart = np.zeros((90, 100), np.float32)
+    heart[45:70, 35:60] = 0.25
+    heart[45:70, 60:65] = 0.2  # five columns more from a threshold of 0.2 on
+    assert ratio_of(heart, chest(), True) is None
+    found = [ratio_of(heart, chest(), True, threshold=at) for at in (0.2, 0.21)]
+    assert [one.heart.pixels if one else 0 for one in found] == [30, 25]
+
+
 def test_what_is_no_frontal_film_gives_no_ratio() -> None:
     heart = np.zeros((90, 100), np.float32)
     heart[45:70, 35:60] = 1

@@ -71,6 +71,7 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
             "convention": card.convention or "full",
             "half_width": card.half_width,
             "outlier_limit": card.outlier_limit,
+            "heart_threshold": card.heart_threshold,
             "calibration": calibration
             and {
                 "slope": calibration.slope,

@@ -202,6 +202,8 @@ class Card(Record, frozen=True):
     calibration: Calibration | None = None
     outlier_limit: Annotated[float, Meta(gt=0)] | None = None
     """lungs: distance of the output 'outlier' above which an image is unlike those that the network learned from."""
+    heart_threshold: Probability = 0.5
+    """lungs: on the probability of the class 'heart', where it has one: from it on a pixel is heart."""
     half_width: Annotated[float, Meta(ge=0)] | None = None
     """severity: half of the width of the 90 % interval of the total score."""
     trained_on: tuple[TrainedOn, ...] = ()

@@ -253,9 +253,9 @@ export function zonesOf({ width, height, values }) {
   return out;
 }
 
-/** The cardiothoracic ratio of the heart's map and labels, or null, as `heart.cardiothoracic`. */
-export function ratioOf(heartMap, { width, height, values }) {
-  const heart = largest(Uint8Array.from(heartMap, (value) => value >= 0.5), width, height, 1);
+/** The cardiothoracic ratio of the heart's map and labels, or null, as `heart.cardiothoracic`; heart is what reaches `threshold`. */
+export function ratioOf(heartMap, { width, height, values }, threshold) {
+  const heart = largest(Uint8Array.from(heartMap, (value) => value >= threshold), width, height, 1);
   const [smaller, larger] = areasOf(values).sort((a, b) => a - b);
   if (!heart || heart.area < 0.01 * values.length || !larger || smaller < 0.5 * larger) return null;
   let chest = null;

@@ -54,7 +54,7 @@ async function predict(bytes) {
   if (limit && outputs.outlier && !(distance / limit <= 1)) flags.push("unfamiliar");
   const gate = await judge(xray, resized, small, flags);
   const found = { flags, ...gate, ...(await diagnose(xray, resized, labels, gate)), ...(await grade(xray, labels, flags, gate)) };
-  found.cardiothoracic_ratio = gate.gate === "frontal" && cards.lungs.classes.includes("heart") ? ratioOf(channel("heart").values, labels) : null;
+  found.cardiothoracic_ratio = gate.gate === "frontal" && cards.lungs.classes.includes("heart") ? ratioOf(channel("heart").values, labels, cards.lungs.heart_threshold) : null;
   return { xray: gate.gate === "frontal" ? xray : read, map: own, side: lungs.side, found, seconds: (performance.now() - start) / 1000 };
 }
 

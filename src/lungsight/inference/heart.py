@@ -21,8 +21,6 @@ MIN_HEART = 0.01
 MIN_SIDE = 0.5
 """A lung of less than this fraction of the other's area may be cut off or hidden, and the chest's width with it."""
 
-THRESHOLD = 0.5
-"""On the heart's probability: from it on a pixel is heart."""
 PLAUSIBLE = (0.3, 0.8)
 """Ratios outside are not given: the heart was found in part, or something else was. On 124 films whose masks people
 drew (JSRT, fold 1) the ratio is 0.36 to 0.63."""
@@ -78,12 +76,13 @@ def ratio_of(
     frontal: bool,
     flags: Sequence[Flag] = (),
     aspect: float = 1.0,
+    threshold: float = 0.5,
 ) -> Cardiothoracic | None:
-    """`cardiothoracic` of a map of heart probability; None without one, where the image is not frontal, and with a flag
-    of `DOUBTS`."""
+    """`cardiothoracic` of a map of heart probability, which is heart from `threshold` on; None without one, where the
+    image is not frontal, and with a flag of `DOUBTS`."""
     if heart is None or not frontal or not DOUBTS.isdisjoint(flags):
         return None
-    return cardiothoracic(heart >= THRESHOLD, labels, aspect)
+    return cardiothoracic(heart >= threshold, labels, aspect)
 
 
 def cardiothoracic(

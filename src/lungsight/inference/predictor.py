@@ -277,7 +277,14 @@ class Lungsight:
                     sha256=item.sha256,
                     severity=severity,
                     unlikeness=far,
-                    ratio=ratio_of(heart_map, one.small, gated.frontal, flagged, frame.pixel_aspect),
+                    ratio=ratio_of(
+                        heart_map,
+                        one.small,
+                        gated.frontal,
+                        flagged,
+                        frame.pixel_aspect,
+                        card.heart_threshold,
+                    ),
                 )
             )
         return results

@@ -132,7 +132,7 @@ def _run(bundle: Bundle, drawn: tuple[tuple[int, str, bool], ...], threads: int 
         masks = {name.value: result.mask for name, result in results.items()}
         if first.heart_map is not None:
             frame = Frame.whole((SIZE, SIZE), card.input.size)
-            masks[_HEART] = np.asarray(frame.restore(first.heart_map) >= card.threshold)
+            masks[_HEART] = np.asarray(frame.restore(first.heart_map) >= card.heart_threshold)
         packed = {name: _pack(mask) for name, mask in masks.items()}
         found.append(
             Expected(seed=seed, hospital=hospital, covid=covid, frontal=first.gate.frontal, masks=packed)
