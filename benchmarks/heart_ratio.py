@@ -8,7 +8,8 @@ The network is the one that ships, or that of `--model`. The films are the test 
 keeps patients apart and draws each collection by itself, so that it is the same beside other collections. `--choose`
 sets `heart_threshold` in the card of a folder of networks: that of 0.10, 0.15 ... 0.90 with the highest mean Dice of
 the heart on the validation part. Beside the whole image stand the outer eighth of it alone, and the image with black
-lungs: of the first nothing may be left, of the second the heart's border is still there to be seen. `--all` measures all films, most of which the network was trained on.
+lungs: of the first nothing may be left, of the second the heart's border is still there to be seen.
+`--all` measures all films, most of which the network was trained on.
 """
 
 from __future__ import annotations
