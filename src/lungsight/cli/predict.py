@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,10 +80,18 @@ def predict(
         str,
         typer.Option(help="Where the networks run: cpu, cuda, openvino and others (see docs/devices.md)."),
     ] = "cpu",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Predict on this Ray cluster (auto, or HOST:PORT); every machine must see --out. The table is Parquet."
+        ),
+    ] = None,
     batch: Annotated[
         int, typer.Option(min=1, max=1024, help="X-rays that go through the networks together.")
     ] = 8,
-    threads: Annotated[int | None, typer.Option(min=1, help="Cores to use; default: all.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Cores (of a cluster: actors) to use; default: all.")
+    ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Largest X-ray that is read, in pixels.")
     ] = None,
@@ -105,7 +113,6 @@ def predict(
     2: nothing could be done.
     """
     console.tell(NOTICE)
-    from lungsight.batch import predict as run
     from lungsight.inference import load_model
 
     given = _given(inputs or [], from_file)
@@ -122,9 +129,11 @@ def predict(
     console.tell_gate(engine)
     try:
         with _progress() as progress:
+            run, own = _runner(cluster, threads, table)
             summary = run(
                 given,
                 out,
+                **own,
                 model=engine,
                 recursive=recursive,
                 resume=resume,
@@ -133,7 +142,6 @@ def predict(
                 overlays=overlay,
                 outline=outline,
                 formats=formats or (),
-                table=table,
                 anonymous=anonymous,
                 new_uids=new_uids,
                 include_score=include_score,
@@ -148,6 +156,19 @@ def predict(
         raise typer.Exit(130) from None
     _tell(summary, as_json)
     raise typer.Exit(summary.exit_code)
+
+
+def _runner(
+    cluster: str | None, threads: int | None, table: str
+) -> tuple[Callable[..., Summary], dict[str, Any]]:
+    """What predicts, and the settings that it alone has."""
+    if cluster is not None:
+        from lungsight.cluster import predict as on_cluster
+
+        return on_cluster, {"address": cluster, "actors": threads}
+    from lungsight.batch import predict as here
+
+    return here, {"table": table}
 
 
 def _given(inputs: list[str], from_file: str | None) -> list[str]:
@@ -235,7 +256,8 @@ def _tell(summary: Summary, as_json: bool) -> None:
         "failed": summary.failed,
     }
     print(", ".join([*parts, *(f"{count} {words}" for words, count in counts.items() if count)]))
-    print(f"look at: {Path(summary.out) / 'contact.html'}")
+    sheet, parts = Path(summary.out) / "contact.html", Path(summary.out) / "results.parquet"
+    print(f"look at: {sheet if sheet.is_file() else parts}")
     for one in summary.skipped[:LISTED]:
         console.tell(f"passed over {one.input}: {one.message}")
     for one in summary.failures[:LISTED]:

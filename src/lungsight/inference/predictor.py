@@ -95,9 +95,10 @@ class Lungsight:
         one_set = threads == 1 or device != "cpu"
         self._per_core = self._shared if one_set else Networks.of(bundle, 1, device)
 
-    def with_limits(self, limits: Limits) -> Lungsight:
-        """The same networks with other limits on files."""
-        return _rebuild(self.bundle, self._settings() | {"limits": limits})
+    def with_limits(self, limits: Limits | None, *, threads: int | None = None) -> Lungsight:
+        """The same networks with other limits on files, and with so many threads where that is given."""
+        changed = {"limits": limits, "threads": threads or self.threads}
+        return _rebuild(self.bundle, self._settings() | changed)
 
     def _settings(self) -> dict[str, Any]:
         return {
