@@ -24,8 +24,9 @@ from lungsight.records import Record
 from lungsight.wording import Decision, Status
 
 LISTED = 100
-FIRST = 20
 """So many inputs that failed, and that were passed over, are named in a summary; all of them are in the table."""
+FIRST = 20
+"""So many results are in a summary."""
 
 
 class Told(Record, frozen=True):

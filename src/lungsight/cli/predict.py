@@ -235,12 +235,13 @@ def _tell(summary: Summary, as_json: bool) -> None:
         return
     from lungsight.inference.worth import line_of
 
+    folder = Path(summary.out)
+    # A cluster writes no CSV and no contact sheet.
+    table = csv if (csv := folder / "results.csv").is_file() else folder / "results.parquet"
     for row in summary.first[:LISTED]:
         print(f"{row.input}: {line_of(row)}")
     if summary.predicted + summary.refused > LISTED:
-        print(
-            f"... and {summary.predicted + summary.refused - LISTED} more, in {Path(summary.out) / 'results.csv'}"
-        )
+        print(f"... and {summary.predicted + summary.refused - LISTED} more, in {table}")
     for sentence in summary.worth if summary.predicted else ():
         console.tell(sentence)
     done = summary.predicted + summary.refused
@@ -256,13 +257,10 @@ def _tell(summary: Summary, as_json: bool) -> None:
         "failed": summary.failed,
     }
     print(", ".join([*parts, *(f"{count} {words}" for words, count in counts.items() if count)]))
-    sheet, parts = Path(summary.out) / "contact.html", Path(summary.out) / "results.parquet"
-    print(f"look at: {sheet if sheet.is_file() else parts}")
+    print(f"look at: {sheet if (sheet := folder / 'contact.html').is_file() else table}")
     for one in summary.skipped[:LISTED]:
         console.tell(f"passed over {one.input}: {one.message}")
     for one in summary.failures[:LISTED]:
         print(f"failed {one.input}: {one.message}", file=sys.stderr)
     if summary.failed > LISTED:
-        print(
-            f"... and {summary.failed - LISTED} more, in {Path(summary.out) / 'results.csv'}", file=sys.stderr
-        )
+        print(f"... and {summary.failed - LISTED} more, in {table}", file=sys.stderr)

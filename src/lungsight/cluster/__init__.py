@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lungsight.batch.folder import Mode, RunSettings, locked, prepare
 from lungsight.batch.index import RunIndex
 from lungsight.batch.inputs import gather
 from lungsight.batch.outputs import Outputs
-from lungsight.batch.run import LISTED, Summary, Told
+from lungsight.batch.run import FIRST, LISTED, Summary, Told
 from lungsight.cluster.actor import Predictor
 from lungsight.cluster.units import (
     INPUTS,
@@ -30,6 +31,7 @@ from lungsight.cluster.units import (
 )
 from lungsight.errors import ConfigError, LungsightError, require
 from lungsight.inference import Failure, Lungsight, ResultRecord, load_model
+from lungsight.inference.worth import worth
 from lungsight.progress import ProgressCallback, silent
 from lungsight.records import from_json
 from lungsight.wording import Status
@@ -119,7 +121,8 @@ def predict(
     )
     settings = RunSettings.of(engine, labels=labels, outputs=(*outputs.kinds, "cluster"))
     mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
-    with _connected(address) as cpus, locked(folder):
+    # Ray prints of a lost machine where `--json` prints its answer.
+    with redirect_stdout(sys.stderr), _connected(address) as cpus, locked(folder):
         prepare(folder, settings, mode)
         work = _Work(engine, outputs, folder, actors or cpus, min(cpus, actors or cpus), batch, progress)
         try:
@@ -153,6 +156,7 @@ class _Work:
         self.counts = dict.fromkeys(_SUMMED, 0)
         self.failures: list[Told] = []
         self.skipped: list[Told] = []
+        self.first: list[ResultRecord] = []
         self.known: set[Path] = set()
         self.run = self.total = self.done_before = 0
 
@@ -233,6 +237,7 @@ class _Work:
             self.counts[name] += getattr(one, name)
         self.failures += one.failures[: LISTED - len(self.failures)]
         self.skipped += one.skipped[: LISTED - len(self.skipped)]
+        self.first += one.first[: FIRST - len(self.first)]
         self.progress(sum(self._seen()), self.total, "predicting")
 
     def _seen(self) -> Iterator[int]:
@@ -242,11 +247,19 @@ class _Work:
         """What it came to."""
         return Summary(
             out=str(self.folder),
-            **self.counts,
+            predicted=self.counts["predicted"],
+            refused=self.counts["refused"],
+            passed_over=self.counts["passed_over"],
+            failed=self.counts["failed"],
+            duplicates=self.counts["duplicates"],
+            not_scored=self.counts["not_scored"],
+            flagged=self.counts["flagged"],
             done_before=self.done_before,
             seconds=round(seconds, 3),
             failures=tuple(self.failures),
             skipped=tuple(self.skipped),
+            first=tuple(self.first),
+            worth=worth(self.engine.bundle),
         )
 
 

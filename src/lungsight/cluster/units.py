@@ -49,7 +49,8 @@ def write_units(folder: Path, index: RunIndex, size: int) -> int:
     """
     arrow, parquet = _arrow()
     kinds = arrow.schema([(name, arrow.binary()) for name in _FIELDS])
-    count, rows = 0, []
+    count = 0
+    rows: list[dict[str, bytes]] = []
 
     def flush() -> None:
         nonlocal count
