@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "lungsight"
 # Floors from below; within a floor a module may import what stands before it.
@@ -44,17 +43,34 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = [".".join((ROOT, *path.relative_to(SOURCE).with_suffix("").parts)) for path in FILES]
 
 
-def imports(path: Path) -> list[tuple[int, str, bool]]:
-    """(line, part of lungsight, whether for type checking only) of every import in a file, inner ones too."""
-    tree = ast.parse(path.read_text("utf-8"))
-    typing_only = {
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a file, read once for all rules."""
+    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+def dotted(node: ast.AST) -> str:
+    """'a.b.c' of a name or an attribute; what is called or indexed before a dot is left out."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def for_typing_only(path: Path) -> set[int]:
+    """`id` of the nodes that only a type checker reads."""
+    return {
         id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for node in nodes(path)
+        if isinstance(node, ast.If) and dotted(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
+
+
+def imports(path: Path) -> list[tuple[int, str, bool]]:
+    """(line, part of lungsight, whether for type checking only) of every import in a file, inner ones too."""
+    typing_only = for_typing_only(path)
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}:{node.lineno}: a relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -79,15 +95,15 @@ def test_every_module_has_a_layer() -> None:
     assert parts <= set(PLACE), "give the new module a layer in this file and in the design"
 
 
-@pytest.mark.parametrize("path", FILES, ids=MODULES)
-def test_imports_go_to_lower_layers_only(path: Path) -> None:
-    here = part(path)
-    if here == "__init__":
-        return
-    for line, there, _ in imports(path):
-        assert there == here or PLACE[there] < PLACE[here], (
-            f"{path.relative_to(SOURCE)}:{line}: {here} imports {there}"
-        )
+def test_imports_go_to_lower_layers_only() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line}: {here} imports {there}"
+        for path in FILES
+        if (here := part(path)) != "__init__"
+        for line, there, _ in imports(path)
+        if there != here and PLACE[there] >= PLACE[here]
+    ]
+    assert not wrong
 
 
 def file_edges() -> dict[str, set[str]]:
@@ -95,15 +111,9 @@ def file_edges() -> dict[str, set[str]]:
     names = {module.removesuffix(".__init__") for module in MODULES}
     edges: dict[str, set[str]] = {}
     for module, path in zip(MODULES, FILES, strict=True):
-        tree = ast.parse(path.read_text("utf-8"))
-        typing_only = {
-            id(inner)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-            for inner in ast.walk(node)
-        }
+        typing_only = for_typing_only(path)
         found = edges.setdefault(module.removesuffix(".__init__"), set())
-        for node in ast.walk(tree):
+        for node in nodes(path):
             if id(node) in typing_only:
                 continue
             if isinstance(node, ast.ImportFrom):
@@ -146,18 +156,18 @@ def test_a_circle_is_found() -> None:
 
 def calls(path: Path) -> list[tuple[int, str]]:
     """(line, name) of every call in a file."""
-    tree = ast.parse(path.read_text("utf-8"))
-    return [(node.lineno, ast.unparse(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [(node.lineno, dotted(node.func)) for node in nodes(path) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=MODULES)
-def test_pixels_are_resized_in_one_place(path: Path) -> None:
-    if path.name == "preprocess.py":
-        return
-    for line, name in calls(path):
-        assert not (name.endswith((".resize", ".thumbnail")) or name == "resize"), (
-            f"{path.relative_to(SOURCE)}:{line}: use preprocess.resize_image, resize_mask or resample"
-        )
+def test_pixels_are_resized_in_one_place() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line}: use preprocess.resize_image, resize_mask or resample"
+        for path in FILES
+        if path.name != "preprocess.py"
+        for line, name in calls(path)
+        if name.endswith((".resize", ".thumbnail")) or name == "resize"
+    ]
+    assert not wrong
 
 
 SILENCED = {
@@ -181,12 +191,15 @@ SILENCED = {
 """The only places that keep a warning back, and why."""
 
 
-@pytest.mark.parametrize("path", FILES, ids=MODULES)
-def test_no_warning_is_silenced(path: Path) -> None:
-    place = str(path.relative_to(SOURCE))
-    for line, name in calls(path):
-        if name.split(".")[-1] in ("filterwarnings", "simplefilter", "catch_warnings", "captureWarnings"):
-            assert (place, name) in SILENCED, f"{place}:{line}: mend what it warns of"
+def test_no_warning_is_silenced() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line}: mend what it warns of"
+        for path in FILES
+        for line, name in calls(path)
+        if name.split(".")[-1] in ("filterwarnings", "simplefilter", "catch_warnings", "captureWarnings")
+        and (str(path.relative_to(SOURCE)), name) not in SILENCED
+    ]
+    assert not wrong
 
 
 COMMAND_STATEMENTS = 40
@@ -199,8 +212,7 @@ def test_the_command_line_holds_no_logic() -> None:
     for path in FILES:
         if part(path) != "cli":
             continue
-        tree = ast.parse(path.read_text("utf-8"))
-        for node in ast.walk(tree):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef):
                 count = sum(isinstance(inner, ast.stmt) for inner in ast.walk(node)) - 1
                 assert count <= LONGER.get(node.name, COMMAND_STATEMENTS), (
@@ -257,17 +269,20 @@ except SystemExit:
 
 
 def test_nothing_below_the_command_line_prints_or_exits() -> None:
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if part(path) not in ("cli", "__main__") and isinstance(node, ast.Call):
-                where = f"{path.relative_to(SOURCE)}:{node.lineno}"
-                assert ast.unparse(node.func) not in ("print", "sys.exit", "exit"), where
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line}: {name}"
+        for path in FILES
+        if part(path) not in ("cli", "__main__")
+        for line, name in calls(path)
+        if name in ("print", "sys.exit", "exit")
+    ]
+    assert not wrong
 
 
 def test_nothing_unpickles_a_file() -> None:
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+        for node in nodes(path):
+            if isinstance(node, ast.Call) and dotted(node.func) == "torch.load":
                 assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
