@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Several workers share the cores: a thread pool for each in every worker waits for the others more than it computes.
+# Read when PyTorch and OpenMP are loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-# Two workers share two cores: more threads than that wait for each other. Read when PyTorch and OpenMP are loaded.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if TYPE_CHECKING:
+    from lungsight.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,6 +45,14 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms")
     write_phantoms(folder, count=24, seed=3, shortcut=0.5, size=64)
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_hospitals(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """60 drawn X-rays of 128 px, half of the patients with COVID-19, mostly from one hospital; not to be changed."""
+    from small_runs import phantoms
+
+    return phantoms(tmp_path_factory.mktemp("two-hospitals"), 60, shortcut=0.5)
 
 
 @pytest.fixture

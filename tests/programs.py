@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
@@ -73,10 +74,19 @@ def running_orthanc(folder: Path, *, dicomweb: bool = False) -> Iterator[dict[st
         process.wait(60)
 
 
+_PORTS = itertools.count(os.getpid() * 101)
+
+
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """For a program that is not started yet: below the ports that the kernel gives to outgoing connections."""
+    while True:
+        port = 20_000 + next(_PORTS) % 12_000
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def listens(port: int) -> bool:
@@ -85,10 +95,10 @@ def listens(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> bool:
+    """Until it holds; a failure where it does not come to hold, however slow the machine is."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+    return True

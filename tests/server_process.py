@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -36,14 +36,14 @@ PATIENT = {
 """What must never come out again."""
 
 
-_RUN = "from lungsight.cli import main; main()"
+RUN = "from lungsight.cli import main; main()"
 
 
 class Server:
     """Started on entry, on a free port; told to stop on exit."""
 
     def __init__(
-        self, networks: Path, *arguments: str, temporary: Path | None = None, code: str = _RUN
+        self, networks: Path, *arguments: str, temporary: Path | None = None, code: str = RUN
     ) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         if temporary is not None:
@@ -79,7 +79,7 @@ class Server:
     @property
     def port(self) -> int:
         """Waits until it listens."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (found := re.search(r"open http://127\.0\.0\.1:(\d+)", self.log)):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start:\n{self.log}")
@@ -90,12 +90,12 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def stop(self, seconds: float = 20) -> int:
+    def stop(self, seconds: float = 60) -> int:
         """Ask it to stop; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(seconds)
-        self._reader.join(5)
+        self._reader.join(60)
         return code
 
     def __enter__(self) -> Server:
@@ -129,15 +129,7 @@ def running(app: FastAPI) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
     server.should_exit = True
-    thread.join(20)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Until it holds; a failure where it does not come to hold."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
+    thread.join(60)
 
 
 def png(pixels: np.ndarray | None = None) -> bytes:

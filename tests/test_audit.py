@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
+from lungsight.config import load_recipe
 from lungsight.dataset import Dataset, Row
 from lungsight.errors import DataError, ModelError
 from lungsight.metrics import Interval
@@ -48,6 +51,8 @@ from lungsight.audit.statistics import Estimate, estimate
 from lungsight.audit.store import Store
 from lungsight.audit.verdict import FAMILY_ERROR, decide
 from lungsight.evaluation.no_pixels import no_pixel_scores, score_by
+from lungsight.training import make_split
+from lungsight.training.run_folder import split_table
 
 TINY = Settings(px=32, folds=2, epochs=1, min_steps=40, images=400, perturbed=120)
 
@@ -58,6 +63,20 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Path]:
     root = tmp_path_factory.mktemp("planted")
     dataset = phantoms(root / "data", 120, shortcut=1.0)
     return dataset, train_diagnosis(root / "run", dataset, 4)
+
+
+@pytest.fixture(scope="module")
+def planted_audit(
+    planted: tuple[Dataset, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Result, Path]:
+    """`lungsight audit` of it: what the command said, and its folder."""
+    from lungsight.cli import app
+
+    (dataset, folder), out = planted, tmp_path_factory.mktemp("audit")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lungsight.audit.QUICK", TINY)
+        command = ["audit", str(folder), "--data", str(dataset.root), "--out", str(out)]
+        return CliRunner().invoke(app, [*command, "--quick", "--part", "all"]), out
 
 
 @pytest.fixture(scope="module")
@@ -301,9 +320,12 @@ class TestLeakage:
         self, tmp_path: Path, fair: tuple[Dataset, Path]
     ) -> None:
         dataset, by_patient = fair
-        by_image = train_diagnosis(tmp_path / "run", dataset, 1, 'split.kind="paper"')
+        by_image = tmp_path / "run"
+        shutil.copytree(by_patient, by_image)
+        split = make_split(dataset, load_recipe("paper-diagnosis"))
+        (by_image / "split.csv").write_text(split_table(dataset, split))
         bad = find_leakage(load_audited(by_image, dataset))
-        assert bad.known and len(bad.patients) > 5 and bad.images > 5
+        assert split.name == "paper-diagnosis" and bad.known and len(bad.patients) > 5 and bad.images > 5
         good = find_leakage(load_audited(by_patient, dataset))
         assert good.known and not good.patients and good.images == 0
 
@@ -399,9 +421,10 @@ class TestVerdict:
 
 
 class TestWhole:
-    def test_a_planted_shortcut_is_found(self, planted: tuple[Dataset, Path], tmp_path: Path) -> None:
-        dataset, folder = planted
-        found = audit(folder, dataset, tmp_path, settings=TINY, part="all").found
+    def test_a_planted_shortcut_is_found(
+        self, planted: tuple[Dataset, Path], planted_audit: tuple[Result, Path]
+    ) -> None:
+        found = read_audit(planted_audit[1], model_hash(planted[1]))
         assert found.verdict.data == DataAnswer.AS_GOOD_AS_THE_IMAGE
         assert found.verdict.score in (ScoreAnswer.TAKEN, ScoreAnswer.EXPLAINED), found.verdict
         probes = {one.key: one.pooled.auroc for one in (*found.retraining, *found.no_pixels)}
@@ -504,38 +527,28 @@ class TestBadInput:
 
 
 def test_command_writes_the_report_and_another_models_audit_is_refused(
-    planted: tuple[Dataset, Path], fair: tuple[Dataset, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    planted: tuple[Dataset, Path],
+    planted_audit: tuple[Result, Path],
+    fair: tuple[Dataset, Path],
+    tmp_path: Path,
 ) -> None:
     from lungsight.cli import app
 
-    dataset, folder = planted
-    monkeypatch.setattr("lungsight.audit.QUICK", TINY)
-    command = [
-        "audit",
-        str(folder),
-        "--data",
-        str(dataset.root),
-        "--out",
-        str(tmp_path),
-        "--quick",
-        "--part",
-        "all",
-    ]
-    result = CliRunner().invoke(app, command)
+    (_, folder), (result, out) = planted, planted_audit
     assert result.exit_code == 0, result.output
     words = "the data offer a shortcut that is as good as the whole image"
     assert words.capitalize() in result.output
-    page = (tmp_path / "audit.html").read_text()
+    page = (out / "audit.html").read_text()
     assert words in page and 'src="http' not in page
-    found = json.loads((tmp_path / "audit.json").read_text())
+    found = json.loads((out / "audit.json").read_text())
     assert found["verdict"]["data"] == "as_good_as_the_image"
     assert (
         len(found["retraining"]) == 7 and len(found["perturbation"]) == 11 and len(found["transplants"]) == 4
     )
-    assert (tmp_path / "tables" / "first.csv").is_file() and (tmp_path / "steps").is_dir()
-    assert read_audit(tmp_path, model_hash(folder)).verdict.data == DataAnswer.AS_GOOD_AS_THE_IMAGE
+    assert (out / "tables" / "first.csv").is_file() and (out / "steps").is_dir()
+    assert read_audit(out, model_hash(folder)).verdict.data == DataAnswer.AS_GOOD_AS_THE_IMAGE
     with pytest.raises(DataError, match="another model"):
-        read_audit(tmp_path, model_hash(fair[1]))
-    command = ["evaluate", str(fair[1]), "--data", str(fair[0].root), "--audit", str(tmp_path)]
+        read_audit(out, model_hash(fair[1]))
+    command = ["evaluate", str(fair[1]), "--data", str(fair[0].root), "--audit", str(out)]
     refused = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "report")])
     assert refused.exit_code != 0 and "another model" in str(refused.exception)

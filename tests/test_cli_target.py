@@ -15,7 +15,7 @@ from lungsight.cli import app
 from lungsight.config import load_recipe
 from lungsight.dataset import Dataset, with_target
 from lungsight.errors import DataError, LungsightError, ModelError
-from small_runs import SETTINGS, phantoms, write_table
+from small_runs import SETTINGS, write_table
 
 pytest.importorskip("lightning")
 pytestmark = pytest.mark.usefixtures("few_replicates")
@@ -95,8 +95,8 @@ def test_a_target_that_no_row_has(table: Dataset, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_knows_what_it_was_trained_on(tmp_path: Path) -> None:
-    dataset = phantoms(tmp_path / "data", 60, shortcut=0.5)
+def test_a_run_knows_what_it_was_trained_on(two_hospitals: Dataset, tmp_path: Path) -> None:
+    dataset = two_hospitals
     folder = tmp_path / "run"
     settings = [part for one in (*SETTINGS, "training.epochs=1") for part in ("--set", one)]
     result = run(

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from command import lungsight
-from lungsight.dataset import read_dataset
+from lungsight.dataset import Dataset, read_dataset
 from lungsight.evaluation.predictions import trained_on
 from lungsight.model import Bundle, load
-from small_runs import phantoms
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -30,10 +29,9 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def done(two_hospitals: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The data set and the cross-validated folder."""
-    folder = tmp_path_factory.mktemp("cross-validated")
-    data = phantoms(folder / "data", 60, shortcut=0.5).root
+    folder, data = tmp_path_factory.mktemp("cross-validated"), two_hospitals.root
     result = lungsight("cross-validate", "diagnosis", *SMALL, "--data", data, "--out", folder / "cv")
     assert result.code == 0, result.err
     assert "repeat 2 of 2, fold 3 of 3" in result.err and "same-source" in result.out

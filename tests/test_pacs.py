@@ -20,7 +20,7 @@ import pytest
 
 from lungsight.errors import ConfigError
 from lungsight.pacs.queue import Queue
-from programs import dcmtk, free_port, running_orthanc, wait_for
+from programs import dcmtk, free_port, listens, running_orthanc, wait_for
 from tiny_networks import draw_chest, write_bundle
 from xray_files import dicom
 
@@ -103,6 +103,7 @@ class Storage:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        wait_for(lambda: listens(self.port))
 
     def objects(self) -> list[str]:
         return sorted(str(pydicom.dcmread(path).SOPInstanceUID) for path in self.folder.iterdir())
@@ -207,7 +208,7 @@ def test_killed_at_seeded_moments_nothing_is_lost_or_doubled(tmp_path: Path, sto
         node.kill()
     node = NodeProcess(tmp_path / "queue", port, storage.port)
     assert [send(port, data) for data in waiting] == [0] * len(waiting)
-    assert wait_for(lambda: storage.objects() == expected(count), 120)
+    assert wait_for(lambda: storage.objects() == expected(count))
     node.kill(signal.SIGTERM)
     queue = Queue(tmp_path / "queue")
     assert queue.counts() == {"received": count, "predicted": count, "failed": 0, "to_send": 0, "sent": count}
@@ -276,7 +277,7 @@ def test_commitment_is_reported_to_the_peer(tmp_path: Path) -> None:
             request, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
         )
         association.release()
-        assert status.Status == 0 and wait_for(lambda: bool(reports), 30)
+        assert status.Status == 0 and wait_for(lambda: bool(reports))
     finally:
         node.stop()
         server.shutdown()
@@ -321,7 +322,7 @@ def test_round_trip_with_orthanc(orthanc: dict[str, int], tmp_path: Path) -> Non
     try:
         stored = ask("/instances", data)
         ask("/modalities/node/store", stored["ID"].encode())
-        assert wait_for(lambda: len(ask("/instances")) == 4, 90), node.queue.counts()
+        assert wait_for(lambda: len(ask("/instances")) == 4)
     finally:
         node.stop()
     kinds = {}

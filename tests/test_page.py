@@ -30,7 +30,7 @@ from tiny_networks import diagnosis_card, draw_chest, write_bundle
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
@@ -68,7 +68,7 @@ def page(browser: Any, url: str) -> Iterator[Any]:
     """A fresh page that has made no error by the end, and asked no other host for anything."""
     context = browser.new_context(viewport={"width": 1300, "height": 900}, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(120_000)
     wrong: list[str] = []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("console", lambda line: wrong.append(line.text) if "Content Security" in line.text else None)

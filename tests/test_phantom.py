@@ -183,6 +183,14 @@ def test_the_first_images_do_not_depend_on_the_count(tmp_path: Path) -> None:
         )
 
 
+@pytest.fixture
+def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every X-ray is the same one, where a test asks for the table alone."""
+    drawn = phantom(0, size=64)
+    monkeypatch.setattr("lungsight.phantom.collection.draw", lambda *_, **__: drawn)
+
+
+@pytest.mark.usefixtures("one_picture")
 def test_patients_keep_their_body_hospital_and_finding(tmp_path: Path) -> None:
     drawn = write_phantoms(tmp_path, count=60, seed=4, size=64)
     by_patient: dict[str, set[tuple[object, ...]]] = {}
@@ -193,6 +201,7 @@ def test_patients_keep_their_body_hospital_and_finding(tmp_path: Path) -> None:
     assert set(visits.values()) == {1, 2, 3}
 
 
+@pytest.mark.usefixtures("one_picture")
 @pytest.mark.parametrize(
     ("shortcut", "expected"),
     [(1.0, {True: 1.0, False: 0.0}), (0.0, {True: 0.5, False: 0.5}), (0.5, {True: 0.75, False: 0.25})],

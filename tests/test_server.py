@@ -36,7 +36,8 @@ from lungsight.server.records import EXAMPLE, Predictions
 from lungsight.server.settings import Settings
 from lungsight.wording import Decision, Flag, GateAnswer, Reason, Status
 from lungsight.xray.base import Limits
-from server_process import PATIENT, dicom, png, running, wait_for
+from programs import wait_for
+from server_process import PATIENT, dicom, png, running
 from tiny_networks import SIZE, diagnosis_card, draw_chest, write_bundle
 
 

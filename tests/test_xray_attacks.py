@@ -137,7 +137,7 @@ def test_attack_is_answered_at_once(attack: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         read_xray(data, name="attack")
     assert caught.value.code in ("too_large", "damaged", "several_images")
-    assert time.process_time() - start < 1  # of this process; the other one would have said 'too_slow'
+    assert time.process_time() - start < 5  # of this process; the other one would have said 'too_slow'
 
 
 @pytest.mark.parametrize("attack", MORE)

@@ -53,7 +53,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def gone(pid: int, seconds: float = 10.0) -> bool:
+def gone(pid: int, seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if not alive(pid):
@@ -154,7 +154,7 @@ guard = confine()
 def guarded(code: str) -> subprocess.CompletedProcess[str]:
     source = str(Path(__file__).resolve().parents[1] / "src")
     program = GUARDED.format(source=source, code=code)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
 
 
 @linux
@@ -233,7 +233,7 @@ def run(path: Path, more: str = "", **options: Any) -> subprocess.CompletedProce
         PROGRAM.format(more=more),
         str(path),
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
 
 @linux

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import cv2
 import numpy as np
@@ -25,15 +26,21 @@ def spline(points: ArrayLike, *, closed: bool = False, steps: int = 10) -> Point
         padded = np.concatenate([knots[-1:], knots, knots[:2]])
     else:
         padded = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    t, squared, cubed = _powers(steps)
     before, start, end, after = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
     curve = 0.5 * (
         2 * start[:, None]
         + (end - before)[:, None] * t
-        + (2 * before - 5 * start + 4 * end - after)[:, None] * t**2
-        + (3 * start - before - 3 * end + after)[:, None] * t**3
+        + (2 * before - 5 * start + 4 * end - after)[:, None] * squared
+        + (3 * start - before - 3 * end + after)[:, None] * cubed
     ).reshape(-1, 2)
     return curve if closed else np.concatenate([curve, knots[-1:]])
+
+
+@cache
+def _powers(steps: int) -> tuple[Points, Points, Points]:
+    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    return t, t**2, t**3
 
 
 def ribbons(lines: Points, widths: ArrayLike) -> Points:
@@ -46,10 +53,15 @@ def ribbons(lines: Points, widths: ArrayLike) -> Points:
     Returns:
         (N, 2 K, 2), closed polygons.
     """
-    along = np.gradient(lines, axis=1)
-    across = np.stack([-along[..., 1], along[..., 0]], -1)
-    across /= np.linalg.norm(across, axis=-1, keepdims=True) + 1e-9
-    half = across * (np.broadcast_to(np.asarray(widths, np.float64), lines.shape[:2]) / 2)[..., None]
+    # Central differences, at the ends one-sided. By hand: a chest has a hundred short bands, and the checks of
+    # np.gradient and np.linalg.norm take longer than their sums.
+    along = np.empty(lines.shape)
+    along[:, 1:-1] = (lines[:, 2:] - lines[:, :-2]) / 2
+    along[:, 0], along[:, -1] = lines[:, 1] - lines[:, 0], lines[:, -1] - lines[:, -2]
+    across = np.empty(lines.shape)
+    across[..., 0], across[..., 1] = -along[..., 1], along[..., 0]
+    across /= np.sqrt((across * across).sum(axis=-1, keepdims=True)) + 1e-9
+    half = across * (np.asarray(widths, np.float64) / 2)[..., None]
     return np.concatenate([lines + half, (lines - half)[:, ::-1]], axis=1)
 
 
@@ -58,10 +70,12 @@ def ribbon(line: Points, widths: ArrayLike) -> Points:
     return np.asarray(ribbons(line[None], np.atleast_1d(np.asarray(widths)))[0])
 
 
+_CIRCLE = np.stack([trig(np.linspace(0, 2 * np.pi, 24, endpoint=False)) for trig in (np.cos, np.sin)], -1)
+
+
 def oval(centre: ArrayLike, radii: ArrayLike, angle: float = 0.0) -> Points:
     """A closed ellipse, (24, 2); `angle` in radians."""
-    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    flat = np.stack([np.cos(turn), np.sin(turn)], -1) * np.asarray(radii, np.float64)
+    flat = _CIRCLE * np.asarray(radii, np.float64)
     cos, sin = np.cos(angle), np.sin(angle)
     return np.asarray(flat @ np.array([[cos, sin], [-sin, cos]]) + np.asarray(centre, np.float64))
 
@@ -129,8 +143,9 @@ class Canvas:
         filled = np.zeros((side, side), np.uint8)
         polygons = list(outlines)
         corners = np.round((self.project(np.concatenate(polygons)) * side - 0.5) * 2**_SHIFT)
-        pieces = np.split(corners.astype(np.int32), np.cumsum([len(outline) for outline in polygons])[:-1])
-        for piece, level in zip(pieces, levels or [255] * len(pieces), strict=True):
+        fixed, start = corners.astype(np.int32), 0
+        for outline, level in zip(polygons, levels or [255] * len(polygons), strict=True):
+            piece = fixed[start : (start := start + len(outline))]
             cv2.fillPoly(filled, [piece], level, cv2.LINE_AA, _SHIFT)
         if side != self.size:
             filled = np.asarray(resample(filled, (self.size, self.size), "area"), np.uint8)
