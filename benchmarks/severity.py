@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from lungsight.config import load_recipe
 from lungsight.dataset.read import read_dataset
 from lungsight.evaluation.severity import agreement
 from lungsight.inference.lung_masks import find
@@ -45,7 +46,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--lungs", type=Path, help="weights of the lung network (safetensors)")
+    parser.add_argument(
+        "--lungs", type=Path, help="weights of a lung network as wide as the recipe 'lungs' (safetensors)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     scored = read_scores(arguments.scores, read_dataset(arguments.data))
@@ -133,7 +136,7 @@ def imagenet(scored: Scored, size: int) -> Floats:
 
 def encoder(scored: Scored, weights: Path) -> Floats:
     """The five levels of the lung network's encoder, averaged over each zone."""
-    network = LungHeartUNet()
+    network = LungHeartUNet(load_recipe("lungs").network.width)
     network.load_state_dict(load_file(weights))
     network.eval()
 
