@@ -46,9 +46,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument(
-        "--lungs", type=Path, help="weights of a lung network as wide as the recipe 'lungs' (safetensors)"
-    )
+    parser.add_argument("--lungs", type=Path, help="safetensors, as wide as the recipe 'lungs'")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     scored = read_scores(arguments.scores, read_dataset(arguments.data))
