@@ -41,6 +41,7 @@ ONE_CHANNEL = 64 * 2 * 49  # what the first convolution saves
         ("tartaglione-resnet50", 1, RESNET_50 - ONE_CHANNEL + 2048 * 512 + 512 + 513),
         ("covidx-vgg19", 3, 143_667_240 - 123_642_856 + 513),  # torchvision's, less its three dense layers
         ("covidx-densenet201", 3, 20_013_928 - 1_921_000 + 1921),
+        ("densenet121", 3, 7_978_856 - 1_025_000 + 1025),  # torchvision's count, one answer in place of 1,000
         ("ghoshal-dropweights", 3, RESNET_50 + 2049),
         ("zhang-anomaly", 3, RESNET_18 + 513 + 512 * 100 + 100 + 101),
     ],

@@ -50,6 +50,7 @@ NETWORKS: dict[str, Any] = {
     "tartaglione-resnet50": cited.TartaglioneResNet50,
     "covidx-vgg19": cited.CovidxVGG19,
     "covidx-densenet201": cited.CovidxDenseNet201,
+    "densenet121": cited.DenseNet121,
     "ghoshal-dropweights": cited.GhoshalDropWeights,
     "zhang-anomaly": cited.ZhangAnomaly,
     "covid-net": cited.CovidNet,

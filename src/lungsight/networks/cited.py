@@ -7,7 +7,7 @@ part of most of these systems: without `training.start` a network here has its p
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +137,7 @@ class CovidxDenseNet201(nn.Module):
 
     gives_masks, multiple, smallest = False, 1, 32
     answers = 1
+    blocks: ClassVar = (6, 12, 48, 32)
 
     def __init__(self, width: float = 1.0, channels: int = 3) -> None:
         super().__init__()
@@ -144,12 +145,23 @@ class CovidxDenseNet201(nn.Module):
 
         growth = scaled(32, width)
         self.network = DenseNet(
-            2, channels, 1, init_features=2 * growth, growth_rate=growth, block_config=(6, 12, 48, 32)
+            2, channels, 1, init_features=2 * growth, growth_rate=growth, block_config=self.blocks
         )
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)
         return logits
+
+
+class DenseNet121(CovidxDenseNet201):
+    """DenseNet-121 (6,953,856 parameters without its last layer) with one logit: what CheXNet (arXiv:1711.05225) is.
+
+    None of the paper's cited systems: the network that most chest X-ray papers since then train.
+
+    Shape: (N, channels, H, W) in [0, 1] -> (N, 1) logits.
+    """
+
+    blocks: ClassVar = (6, 12, 24, 16)
 
 
 class DropWeights(nn.Linear):
