@@ -7,7 +7,12 @@ import pytest
 
 from lungsight.evaluation.bland_altman import bland_altman
 from lungsight.inference.drawing import Measures, overlay
-from lungsight.inference.heart import Width, cardiothoracic, largest_component, ratio_of
+from lungsight.inference.heart import (
+    Width,
+    cardiothoracic,
+    largest_component,
+    ratio_of,
+)
 from lungsight.inference.result import note_of
 from lungsight.inference.severity import can_grade
 from lungsight.inference.zones import MIN_ROWS, ZONES, zone_areas, zone_lines, zones

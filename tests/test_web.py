@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lungsight.inference import lung_masks, plausibility
+from lungsight.inference import lung_masks, plausibility, sides
 from lungsight.inference.heart import cardiothoracic
 from lungsight.inference.polarity import SCALE, SIDE, TEMPLATE, polarity
 from lungsight.inference.zones import zones
@@ -101,6 +101,10 @@ def test_percentiles_and_the_brush_are_numpy_s_and_opencv_s(scripts: Path) -> No
     assert box == [0, 10, 30, 50]
 
 
+def _chest() -> NDArray[np.uint8]:
+    return draw(np.random.default_rng(5), hospital="north", covid=False, size=128).pixels
+
+
 def _maps() -> list[NDArray[np.float32]]:
     """Probability maps: two lungs, joined lungs, one lung, specks and holes, nothing."""
     phantom = draw(np.random.default_rng(5), hospital="north", covid=False, size=128)
@@ -119,13 +123,45 @@ RULE = {"side": SIDE, "template": TEMPLATE.ravel().tolist(), "scale": SCALE}
 
 
 def test_inversion_is_told_as_the_package_tells_it(scripts: Path) -> None:
-    image = draw(np.random.default_rng(5), hospital="north", covid=False, size=128).pixels
+    image = _chest()
     pair = [np.asarray(one, np.float32) / 255 for one in (image, 255 - image)]
     body = "return [...g.pair, g.flat].map((one) => f.polarity(floats(one), g.rule))"
     flat = plain(np.full((40, 40), 0.5, np.float32))
     found = ask(scripts, body, {"pair": [plain(one) for one in pair], "flat": flat, "rule": RULE})
     assert found == pytest.approx([polarity(pair[0]), polarity(pair[1]), 0], abs=1e-4)
     assert found[0] > 0 > found[1]
+
+
+SIDES = {
+    "side": sides.SIDE,
+    "template": sides.TEMPLATE.ravel().tolist(),
+    "scale": sides.SCALE,
+    "heart": sides.HEART,
+    "picture": sides.PICTURE,
+}
+
+
+def test_a_mirrored_picture_is_told_as_the_package_tells_it(scripts: Path) -> None:
+    image, heart = np.asarray(_chest(), np.float32) / 255, np.zeros((128, 128), np.float32)
+    labels = lung_masks.find(_maps()[0], 0.5).small
+    heart[60:90, 50:86] = 1
+    middle = (np.nonzero(labels == 1)[1].mean() + np.nonzero(labels == 2)[1].mean()) / 2
+    body = (
+        "return g.all.map(([h, l, i, m]) => [f.onWrongSide(floats(h).values, bytes(l), floats(i), m, g.rule), "
+        "f.sidedness(floats(i), g.rule)])"
+    )
+    cases = []
+    for shift in (-20, -8, 0, 8, 20):
+        moved = np.roll(heart, round(middle - 67.5) + shift, axis=1)
+        for picture in (image, image[:, ::-1]):
+            cases += [(moved, labels, np.ascontiguousarray(picture), mirrored) for mirrored in (False, True)]
+    given = {"all": [[plain(h), plain(lab), plain(i), m] for h, lab, i, m in cases], "rule": SIDES}
+    found = ask(scripts, body, given)
+    wanted = [sides.on_wrong_side(h > 0.5, lab, i, mirrored=m) for h, lab, i, m in cases]
+    assert [one for one, _ in found] == wanted and any(wanted) and not all(wanted)
+    assert [side for _, side in found] == pytest.approx(
+        [sides.sidedness(i) for _, _, i, _ in cases], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("index", range(5))

@@ -40,7 +40,7 @@ CSP = (
 
 def cards_of(bundle: Bundle) -> dict[str, Any]:
     """What the worker must know of the networks: a part of their cards, and the limits of the view gate."""
-    from lungsight.inference import polarity, view_gate
+    from lungsight.inference import polarity, sides, view_gate
     from lungsight.xray.views import FRONTAL
 
     found: dict[str, Any] = {
@@ -57,6 +57,13 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
         "scale": polarity.SCALE,
         "undo": polarity.UNDO,
         "note": str(XRayNote.INVERSION_UNDONE),
+    }
+    found["sides"] = {
+        "side": sides.SIDE,
+        "template": sides.TEMPLATE.ravel().tolist(),
+        "scale": sides.SCALE,
+        "heart": sides.HEART,
+        "picture": sides.PICTURE,
     }
     for model in bundle.models:
         card = model.card

@@ -23,6 +23,7 @@ class Flag(StrEnum):
     UPSIDE_DOWN = "upside_down"
     INVERTED = "inverted"
     UNFAMILIAR = "unfamiliar"
+    HEART_SIDE = "heart_side"
 
 
 class Decision(StrEnum):
@@ -387,6 +388,7 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Flag.UPSIDE_DOWN: "the image looks upside down",
         Flag.INVERTED: "the grey levels look inverted",
         Flag.UNFAMILIAR: "the image is unlike those that the networks learned from",
+        Flag.HEART_SIDE: "the heart lies on the patient's right: the sides may be exchanged",
     },
     Decision: {
         Decision.COVID: "COVID-19",
@@ -688,6 +690,7 @@ MEANING: dict[str, str] = {
     Flag.INVERTED: "Air should be dark. If bones are black here, the mask and the score mean nothing.",
     Flag.UNFAMILIAR: "Another kind of picture, projection or machine, or a rare finding: what mask and "
     "score are worth on such an image was not measured.",
+    Flag.HEART_SIDE: "A mirrored picture, a wrong header, or, rarely, a heart that truly lies on the right.",
 }
 """What a flag may mean, for the page."""
 

@@ -253,6 +253,36 @@ export function zonesOf({ width, height, values }) {
   return out;
 }
 
+/** Whether the picture, or what its header says of it, seems mirrored, as `sides.on_wrong_side`; `rule` is cards.sides. */
+export function onWrongSide(heartMap, { width, height, values }, image, mirrored, rule) {
+  const heart = largest(Uint8Array.from(heartMap, (value) => value >= 0.5), width, height, 1);
+  const [smaller, larger] = areasOf(values).sort((a, b) => a - b);
+  if (!heart || heart.area < 0.01 * values.length || !smaller || smaller < 0.5 * larger) return false;
+  const centre = (label) => {
+    let [sum, count] = [0, 0];
+    for (let i = 0; i < values.length; i += 1) if (values[i] === label) [sum, count] = [sum + (i % width), count + 1];
+    return sum / count;
+  };
+  const [first, second] = [centre(RIGHT), centre(LEFT)];
+  if (!(second > first)) return false;
+  const turn = mirrored ? -1 : 1;
+  const offset = (-turn * (heart.columns / heart.area - (first + second) / 2)) / (second - first);
+  return rule.heart[0] < offset && offset < rule.heart[1] && turn * sidedness(image, rule) < rule.picture;
+}
+
+/** About 1 for a chest X-ray, about -1 for its mirror image, as `sides.sidedness`. */
+export function sidedness(image, rule) {
+  const { side } = rule;
+  const small = resize(image, side, side).values;
+  const spread = deviation(small);
+  if (!(spread > 1e-3)) return 0;
+  let sum = 0;
+  for (let y = 0; y < side; y += 1) {
+    for (let x = 0; x < side / 2; x += 1) sum += (small[y * side + x] - small[(y + 1) * side - 1 - x]) * rule.template[(y * side) / 2 + x];
+  }
+  return sum / spread / rule.scale;
+}
+
 /** The cardiothoracic ratio of the heart's map and labels, or null, as `heart.cardiothoracic`; heart is what reaches `threshold`. */
 export function ratioOf(heartMap, { width, height, values }, threshold) {
   const heart = largest(Uint8Array.from(heartMap, (value) => value >= threshold), width, height, 1);

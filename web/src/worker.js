@@ -2,7 +2,7 @@
 
 import * as ort from "../vendor/ort.mjs";
 import { decode } from "./decode.js";
-import { deviation, find, flagsOf, labelsOf, polarity, ratioOf, zonesOf } from "./find.js";
+import { deviation, find, flagsOf, labelsOf, onWrongSide, polarity, ratioOf, zonesOf } from "./find.js";
 import { cropToLungs, linear, resize, resizeMask, toUnit } from "./pixels.js";
 
 const DOUBTS = ["no_lungs", "one_lung", "small", "large", "at_edge", "many_components", "upside_down", "inverted"];
@@ -52,9 +52,11 @@ async function predict(bytes) {
   const distance = outputs.outlier?.data[0];
   // What is no number is unlike anything.
   if (limit && outputs.outlier && !(distance / limit <= 1)) flags.push("unfamiliar");
+  const heart = cards.lungs.classes.includes("heart") ? channel("heart").values : null;
+  if (heart && onWrongSide(heart, labels, small, Boolean(xray.mirrored), cards.sides)) flags.push("heart_side");
   const gate = await judge(xray, resized, small, flags);
   const found = { flags, ...gate, ...(await diagnose(xray, resized, labels, gate)), ...(await grade(xray, labels, flags, gate)) };
-  found.cardiothoracic_ratio = gate.gate === "frontal" && cards.lungs.classes.includes("heart") ? ratioOf(channel("heart").values, labels, cards.lungs.heart_threshold) : null;
+  found.cardiothoracic_ratio = gate.gate === "frontal" && heart ? ratioOf(heart, labels, cards.lungs.heart_threshold) : null;
   return { xray: gate.gate === "frontal" ? xray : read, map: own, side: lungs.side, found, seconds: (performance.now() - start) / 1000 };
 }
 

@@ -38,6 +38,12 @@ def serve(
         Path | None,
         typer.Option(help="Copy every upload and its result into this folder. Default: nothing stays."),
     ] = None,
+    identified: Annotated[
+        bool,
+        typer.Option(
+            "--identified", help="DICOM results name the patient, as the X-ray does. Default: they do not."
+        ),
+    ] = False,
     model: Annotated[
         Path | None, typer.Option(help="Folder with other networks (NAME.onnx and NAME.json).")
     ] = None,
@@ -84,6 +90,7 @@ def serve(
         answer_seconds=answer_seconds,
         stop_seconds=stop_seconds,
         keep=keep,
+        identified=identified,
     )
     if not local and token is None:
         print(

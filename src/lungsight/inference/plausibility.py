@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 from lungsight.inference.polarity import polarity
+from lungsight.inference.sides import on_wrong_side
 from lungsight.wording import Flag
 
 NO_LUNG_FRACTION = 0.01
@@ -43,24 +44,39 @@ def unlikeness(distances: NDArray[np.float32] | None, limit: float | None, count
 
 
 def check_all(
-    found: Sequence[Lungs], images: Sequence[NDArray[np.float32]], unlike: Sequence[float | None]
+    found: Sequence[Lungs],
+    images: Sequence[NDArray[np.float32]],
+    unlike: Sequence[float | None],
+    hearts: Sequence[NDArray[np.bool_] | None],
+    mirrored: Sequence[bool],
 ) -> list[tuple[Flag, ...]]:
     """`check` of several."""
-    return [check(*each) for each in zip(found, images, unlike, strict=True)]
+    return [check(*each) for each in zip(found, images, unlike, hearts, mirrored, strict=True)]
 
 
 def check(
-    lungs: Lungs, image: NDArray[np.float32] | None = None, unlike: float | None = None
+    lungs: Lungs,
+    image: NDArray[np.float32] | None = None,
+    unlike: float | None = None,
+    heart: NDArray[np.bool_] | None = None,
+    mirrored: bool = False,
 ) -> tuple[Flag, ...]:
     """Which flags hold.
 
     Args:
         lungs: as found.
-        image: (h, w) in [0, 1], where the lungs were found; None leaves `Flag.INVERTED` unasked.
+        image: (h, w) in [0, 1], where the lungs were found; None leaves `Flag.INVERTED` and `Flag.HEART_SIDE` unasked.
         unlike: as `unlikeness` gives it; None leaves `Flag.UNFAMILIAR` unasked.
+        heart: (h, w), as found; None leaves `Flag.HEART_SIDE` unasked.
+        mirrored: by the header the patient's right is on the right of the image.
     """
     unfamiliar = (Flag.UNFAMILIAR,) if unlike is not None and unlike > 1 else ()
-    return (*_of_lungs(lungs, image), *unfamiliar)
+    exchanged = (
+        heart is not None
+        and image is not None
+        and on_wrong_side(heart, lungs.small, image, mirrored=mirrored)
+    )
+    return (*_of_lungs(lungs, image), *unfamiliar, *((Flag.HEART_SIDE,) if exchanged else ()))
 
 
 def _of_lungs(lungs: Lungs, image: NDArray[np.float32] | None) -> tuple[Flag, ...]:

@@ -30,6 +30,7 @@ from lungsight.inference.reader import (
 from lungsight.inference.result import Failure, NetworkId, Result
 from lungsight.inference.sessions import Networks, Session
 from lungsight.inference.severity import Severity, can_grade, severities_of, severity_input
+from lungsight.inference.sides import SURE_HEART
 from lungsight.model import Bundle
 from lungsight.preprocess import Frame
 from lungsight.wording import Decision, Flag, LungConvention, Reason
@@ -245,7 +246,9 @@ class Lungsight:
         heart = card.classes.index(HEART) if HEART in card.classes else None
         found = [lungs.find(each[own], card.threshold) for each in maps]
         strange = plausibility.unlikeness(outputs.get("outlier"), card.outlier_limit, len(items))
-        flags = plausibility.check_all(found, [item.small for item in items], strange)
+        hearts = [None if heart is None else each[heart] >= SURE_HEART for each in maps]
+        seen, mirrored = zip(*((item.small, item.xray.mirrored) for item in items), strict=True)
+        flags = plausibility.check_all(found, seen, strange, hearts, mirrored)
         gates = self._judge(items, flags, networks.gate)
         diagnoses = self._diagnose(items, found, gates, networks.diagnosis)
         severities = self._grade(items, found, gates, flags, networks.severity)

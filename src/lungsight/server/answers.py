@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
@@ -27,7 +27,8 @@ from lungsight.server import records
 from lungsight.server.problems import Problem
 from lungsight.server.records import Prediction
 from lungsight.wording import Decision
-from lungsight.writers.dicom_seg import encode_dicom_seg
+from lungsight.writers.dicom_results import encode_results
+from lungsight.writers.dicom_source import Identity
 from lungsight.writers.images import encode_picture, overlay
 from lungsight.xray import Limits
 from lungsight.xray.dicom_values import StoredValues
@@ -66,6 +67,15 @@ class Include(StrEnum):
     evidence = "evidence"
 
 
+class DicomObject(StrEnum):
+    """Which DICOM object `MediaType.dicom` is; of `lungsight.writers.dicom_results.KINDS`."""
+
+    seg = "seg"
+    seg_zones = "seg-zones"
+    sc = "sc"
+    sr = "sr"
+
+
 @dataclass(frozen=True, slots=True)
 class ResponseOptions:
     """What a request asks for."""
@@ -76,6 +86,9 @@ class ResponseOptions:
     """For masks alone; the score rests on the network's own."""
     labels: bool = False
     """Mask pictures with 1 for the right and 2 for the left lung."""
+    dicom: DicomObject = DicomObject.seg
+    identity: Identity = field(default_factory=lambda: Identity(anonymous=True))
+    """How a DICOM object names the patient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +135,8 @@ def payload(
         options: what is asked for.
 
     Raises:
-        Problem: a DICOM SEG is asked for, and the X-ray is no DICOM file.
-        InputError: the DICOM file lacks what a SEG must repeat.
+        Problem: a DICOM object is asked for, and the X-ray is no DICOM file.
+        InputError: the DICOM file lacks what a result must repeat.
     """
     threshold = options.mask_threshold or model.mask_threshold
     found = lungs.find(result.network_map, threshold)
@@ -141,12 +154,9 @@ def payload(
             return Payload(_overlay(result, labels), warnings)
         case MediaType.dicom:
             if result.xray.format != "DICOM":
-                raise Problem(406, "no_dicom", "A DICOM SEG refers to a DICOM image; the upload is none.")
-            card = model.bundle.lungs.card
-            algorithm = f"{card.name} {card.version}"
-            content = encode_dicom_seg(
-                bytes(data), labels, algorithm=algorithm, anonymous=True, warnings=codes
-            )
+                raise Problem(406, "no_dicom", "A DICOM result refers to a DICOM image; the upload is none.")
+            shown = replace(result, labels=labels)
+            ((_, content),) = encode_results(bytes(data), shown, [options.dicom], options.identity)
             return Payload(content, warnings)
     stored = _stored(model, result, data) if Include.grey in options.include else None
     row = _prediction(model, result, labels, found, index, options, threshold, stored)

@@ -22,7 +22,7 @@ from lungsight import __version__
 from lungsight.inference import Lungsight
 from lungsight.records import plain, to_json
 from lungsight.server import answers, docs_page, openapi
-from lungsight.server.answers import Include, ResponseOptions, choose_media_type
+from lungsight.server.answers import DicomObject, Include, ResponseOptions, choose_media_type
 from lungsight.server.correction import corrected
 from lungsight.server.guard import Guard
 from lungsight.server.predictions import State, predict
@@ -141,12 +141,15 @@ def _add_api(app: FastAPI, state: State) -> None:
         include: Annotated[list[Include] | None, Query()] = None,
         mask_threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
         labels: Annotated[bool, Query()] = False,
+        dicom: Annotated[DicomObject, Query()] = DicomObject.seg,
     ) -> Response:
         options = ResponseOptions(
             choose_media_type(request.headers.get("accept", "")),
             frozenset(include or [Include.mask]),
             mask_threshold,
             labels,
+            dicom,
+            state.identity,
         )
         return await predict(state, request, options)
 

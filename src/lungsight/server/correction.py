@@ -15,6 +15,7 @@ from lungsight.server.predictions import Counted, State
 from lungsight.server.problems import Problem, problem_of
 from lungsight.server.uploads import read_files
 from lungsight.writers.dicom_seg import encode_dicom_seg
+from lungsight.writers.dicom_source import Identity
 from lungsight.xray import Limits, read_xray
 
 
@@ -33,7 +34,12 @@ async def corrected(state: State, request: Request) -> Response:
         limits, algorithm = state.model.limits or Limits(), state.model.bundle.lungs.card
         try:
             content = await to_thread.run_sync(
-                _encode, source, mask, limits, f"{algorithm.name} {algorithm.version}, corrected by hand"
+                _encode,
+                source,
+                mask,
+                limits,
+                f"{algorithm.name} {algorithm.version}, corrected by hand",
+                state.identity,
             )
         except LungsightError as error:
             raise problem_of(error) from error
@@ -44,12 +50,17 @@ async def corrected(state: State, request: Request) -> Response:
         raise
 
 
-def _encode(source: bytes, mask: bytes, limits: Limits, algorithm: str) -> bytes:
+def _encode(source: bytes, mask: bytes, limits: Limits, algorithm: str, identity: Identity) -> bytes:
     xray = read_xray(source, limits=limits)
     if xray.format != "DICOM":
         raise Problem(406, "no_dicom", "A DICOM SEG refers to a DICOM image; the first file is none.")
     return encode_dicom_seg(
-        source, _labels(mask, xray.shape, limits), algorithm=algorithm, anonymous=True, corrected=True
+        source,
+        _labels(mask, xray.shape, limits),
+        algorithm=algorithm,
+        identity=identity,
+        spacing=xray.spacing,
+        corrected=True,
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from lungsight import __version__
 from lungsight.records import plain
-from lungsight.server.answers import WARNINGS, Include, MediaType
+from lungsight.server.answers import WARNINGS, DicomObject, Include, MediaType
 from lungsight.server.problems import PROBLEM_JSON, TITLES, ProblemDetails
 from lungsight.server.records import EXAMPLE, NOTICE, Models, Predictions
 
@@ -26,7 +26,8 @@ def document(*, token: bool) -> dict[str, Any]:
         token: whether requests must bring the server's token.
     """
     _, schemas = msgspec.json.schema_components(
-        [Predictions, Models, ProblemDetails, Include], ref_template="#/components/schemas/{name}"
+        [Predictions, Models, ProblemDetails, Include, DicomObject],
+        ref_template="#/components/schemas/{name}",
     )
     schemas = {name: _lists(schema) for name, schema in schemas.items()}
     return {
@@ -219,6 +220,13 @@ def _predictions() -> dict[str, Any]:
                 "in": "query",
                 "description": "Mask pictures with 1 for the right and 2 for the left lung.",
                 "schema": {"type": "boolean", "default": False},
+            },
+            {
+                "name": "dicom",
+                "in": "query",
+                "description": "Which object `application/dicom` is: segmentation of the lungs (seg) or of their zones "
+                "(seg-zones), overlay as Secondary Capture (sc), or report of the lung areas (sr).",
+                "schema": {"$ref": "#/components/schemas/DicomObject"},
             },
         ],
         "requestBody": {

@@ -25,6 +25,7 @@ from lungsight.server.records import NOTICE
 from lungsight.server.settings import Settings
 from lungsight.server.telemetry import Telemetry
 from lungsight.server.uploads import Reservation, UploadBudget, gone, read_files
+from lungsight.writers.dicom_source import Identity
 
 
 class State:
@@ -32,6 +33,7 @@ class State:
 
     def __init__(self, model: Lungsight, settings: Settings) -> None:
         self.model, self.settings = model, settings
+        self.identity = Identity(anonymous=not settings.identified)
         self.telemetry, self.budget = Telemetry(), UploadBudget(settings.max_held_bytes)
         self.engine: Engine | None = None
         self.stop_at: float | None = None

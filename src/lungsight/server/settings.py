@@ -42,6 +42,8 @@ class Settings:
     """Longest time from the signal to stop to the end of the process."""
     keep: Path | None = None
     """Folder into which uploads and results are copied; None: nothing stays."""
+    identified: bool = False
+    """DICOM results name patient and visit as the X-ray does; else nothing but the UIDs by which they find it."""
 
     def __post_init__(self) -> None:
         for name in ("max_files", "max_file_bytes", "max_request_bytes", "max_pixels", "max_held_bytes"):
