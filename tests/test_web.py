@@ -173,7 +173,7 @@ def test_lungs_flags_zones_and_ratio_are_the_package_s(scripts: Path, index: int
     body = (
         "const l = f.find(floats(g.map), 0.5); const labels = f.labelsOf(l); return [l.map.values, labels.values, "
         "l.components, f.flagsOf(l, floats(g.image), g.rule), f.zonesOf(labels), "
-        "f.ratioOf(floats(g.heart).values, labels)]"
+        "f.ratioOf(floats(g.heart).values, labels, 0.5)]"
     )
     given = {"map": plain(values), "image": plain(image), "heart": plain(heart), "rule": RULE}
     cleaned, labels, components, flags, zone_map, ratio = ask(scripts, body, given)
