@@ -152,6 +152,7 @@ def train(
     dataset = read_joined(data, parse_columns(columns))
     from lungsight.dataset.join import DataPath
     from lungsight.training import train as run_training
+    from lungsight.training.processes import Processes
 
     try:
         run = run_training(
@@ -169,6 +170,8 @@ def train(
     except KeyboardInterrupt:
         tell("\nthe same command with --resume continues from the last whole epoch")
         raise
+    if Processes.of_environment().rank:
+        return  # the first process tells
     first = str(DataPath.parse(data[0]).path)
     left_out = name_left_out(dataset, run.failures)
     if run.out_of_time:

@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lungsight.config import TrainingSettings
 from lungsight.errors import ModelError
 from lungsight.files import atomic_write
+from lungsight.training.processes import sum_over_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class History(callbacks.Callback):
         self._worked += now - self._mark
         self._mark = now
         size = float(outputs["size"])
-        for place, key in enumerate(("loss", "accuracy")):
+        for place, key in enumerate(("mean_loss", "accuracy")):
             self._sums[place] += float(outputs[key]) * size
         self._sums[2] += size
         steps = int(trainer.num_training_batches)
@@ -111,9 +112,11 @@ class History(callbacks.Callback):
             self._tell(trainer, batch_idx + 1, steps, None)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.sanity_checking or not self._sums[2]:
+        if trainer.sanity_checking:
             return
-        loss, accuracy, count = self._sums
+        loss, accuracy, count = sum_over_processes(trainer, self._sums)
+        if not count:
+            return
         seconds = time.monotonic() - self._epoch_begun
         row = {"epoch": float(trainer.current_epoch + 1), "loss": loss / count, "accuracy": accuracy / count}
         row |= {
@@ -123,13 +126,12 @@ class History(callbacks.Callback):
         if self._listener:
             self._tell(trainer, int(trainer.num_training_batches), int(trainer.num_training_batches), row)
         spent = time.monotonic() - self._begun
-        if (
-            self._minutes
-            and spent + 1.1 * seconds > self._minutes * 60
-            and trainer.current_epoch + 1 < trainer.max_epochs
-        ):
-            self.out_of_time = True
-            trainer.should_stop = True
+        if self._minutes:
+            late = spent + 1.1 * seconds > self._minutes * 60
+            # Processes have clocks of their own: the first one's holds for all.
+            if trainer.strategy.broadcast(late) and trainer.current_epoch + 1 < trainer.max_epochs:
+                self.out_of_time = True
+                trainer.should_stop = True
 
     def _tell(self, trainer: Any, step: int, steps: int, validation: dict[str, float] | None) -> None:
         if self._listener is None:

@@ -19,6 +19,7 @@ from lungsight.networks import NETWORKS, OUTPUTS
 from lungsight.preprocess import Edges, apply_mask, crop_to_lungs, dilate, equalise, to_uint8
 from lungsight.training import augment
 from lungsight.training.gate_images import GATE_VIEWS, HELD_OUT, gate_images
+from lungsight.training.processes import Processes, Share
 from lungsight.training.targets import FULL, VISIBLE, Targets, targets, with_teachers
 
 
@@ -191,11 +192,18 @@ def planes(examples: Examples, recipe: Recipe) -> NDArray[np.int64]:
 
 
 class DataModule(lightning.LightningDataModule):
-    """New seeded batches for every epoch."""
+    """New seeded batches for every epoch; of each the share of this process, where there are several."""
 
-    def __init__(self, train: Callable[[int], Batches], validation: Batches, workers: int = 0) -> None:
+    def __init__(
+        self,
+        train: Callable[[int], Batches],
+        validation: Batches,
+        workers: int = 0,
+        processes: Processes | None = None,
+    ) -> None:
         super().__init__()
         self._train, self._validation, self._workers = train, validation, workers
+        self._processes = processes or Processes()
 
     def train_dataloader(self) -> DataLoader[Any]:
         epoch = self.trainer.current_epoch if self.trainer else 0
@@ -204,8 +212,8 @@ class DataModule(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         return self._loader(self._validation, 0)
 
-    @staticmethod
-    def _loader(batches: Batches, workers: int) -> DataLoader[Any]:
+    def _loader(self, batches: Batches, workers: int) -> DataLoader[Any]:
+        shown: TorchDataset[Any] = batches if self._processes.count == 1 else Share(batches, self._processes)
         # With a generator of its own: a loader that starts draws a number, from torch's global generator otherwise,
         # and it starts more often in a resumed run, whose dropout would differ.
-        return DataLoader(batches, batch_size=None, num_workers=workers, generator=torch.Generator())
+        return DataLoader(shown, batch_size=None, num_workers=workers, generator=torch.Generator())

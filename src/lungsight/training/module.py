@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lungsight.config import Recipe
 from lungsight.networks import build
+from lungsight.training.processes import sum_over_processes
 from lungsight.training.targets import FULL
 
 
@@ -86,7 +87,7 @@ class TrainingModule(lightning.LightningModule):
         self.recipe, self.steps = recipe, steps
         self.network = channels_last(make_network(recipe))
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._count = 0.0
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.recipe.task == "gate":
@@ -108,21 +109,28 @@ class TrainingModule(lightning.LightningModule):
             return logits.argmax(dim=1) == target
         return (logits >= 0) == (target > 0.5)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> dict[str, Tensor]:
-        images, target = batch
+    def training_step(self, batch: tuple[Tensor, ...], _: int) -> dict[str, Tensor]:
+        images, target, *sizes = batch
         if hasattr(self.network, "training_loss"):  # a network with a loss of its own
             logits, loss = self.network.training_loss(images, target)  # type: ignore[operator]
         else:
             logits = self.network(images).float()
             loss = self._loss(logits, target)
         accuracy = self._right(*own_convention(logits.detach(), target)).float().mean()
-        return {"loss": loss, "accuracy": accuracy, "size": torch.tensor(len(images))}
+        found = {"mean_loss": loss.detach(), "accuracy": accuracy, "size": torch.tensor(len(images))}
+        if sizes:
+            # A share of a batch: DDP takes the mean over processes, and this makes it the mean over images.
+            mine, whole = sizes[0]
+            loss, found["size"] = loss * (mine * self.trainer.world_size / whole), mine
+        return found | {"loss": loss}
 
     def on_validation_epoch_start(self) -> None:
-        self._sums, self._count = {}, 0
+        # All names from the start: a process without an image of its own has them too.
+        names = ("loss", "accuracy", *(["dice"] if self.recipe.task == "lungs" else []))
+        self._sums, self._count = dict.fromkeys(names, 0.0), 0.0
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        images, target = batch
+    def validation_step(self, batch: tuple[Tensor, ...], _: int) -> None:
+        images, target, *sizes = batch
         logits = self.network(images).float()
         found = {"loss": self._loss(logits, target)}
         logits, target = own_convention(logits, target)
@@ -130,18 +138,23 @@ class TrainingModule(lightning.LightningModule):
         if self.recipe.task == "lungs":
             both, predicted, true = overlap_counts(logits, target, self.recipe.evaluation.threshold).T
             found["dice"] = ((2 * both + 1e-9) / (predicted + true + 1e-9)).mean()
-        self._count += len(images)
+        size = float(sizes[0][0]) if sizes else len(images)
+        self._count += size
         for name, value in found.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value) * len(images)
+            self._sums[name] += float(value) * size
 
     def on_validation_epoch_end(self) -> None:
-        for name, total in self._sums.items():
-            self.log(f"val_{name}", total / self._count, sync_dist=True)
+        *totals, count = sum_over_processes(self.trainer, [*self._sums.values(), self._count])
+        for name, total in zip(self._sums, totals, strict=True):
+            self.log(f"val_{name}", total / count, sync_dist=True)
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from torch's global generator: seeded for each epoch, a resumed run draws what an
         # uninterrupted one draws.
-        torch.manual_seed(self.recipe.training.seed * 100_003 + self.current_epoch)
+        # Each of several processes draws its own.
+        torch.manual_seed(
+            self.recipe.training.seed * 100_003 + self.current_epoch + 7_919_000_000 * self.global_rank
+        )
         if self.recipe.training.fixed_statistics:
             for layer in self.network.modules():
                 if isinstance(layer, nn.BatchNorm2d):

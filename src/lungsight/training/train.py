@@ -28,6 +28,7 @@ from lungsight.training.data import Batches, DataModule, Examples, marks_several
 from lungsight.training.device import Device
 from lungsight.training.module import TrainingModule
 from lungsight.training.prepare import check_network, make_split, prepare, select_rows, with_target_of
+from lungsight.training.processes import Processes
 from lungsight.training.run_folder import (
     Run,
     check_folder,
@@ -61,6 +62,10 @@ def train(
     `checkpoints/last.ckpt` after every epoch and, at the end, `weights.safetensors`. A run that was stopped continues
     from its last whole epoch with `resume` and ends with the weights of an uninterrupted one.
 
+    Started by torchrun, each process takes its share of every batch of `training.batch` images (DDP), so that the
+    weights are those of one process but for rounding; dropout, and batch normalisation on CPUs, are each process's
+    own. The first process writes the folder, which all must see.
+
     Args:
         minutes: stop after the epoch that would not fit; None: never.
         mask_run: lung run whose masks are applied, where `data.crop_mode` needs masks.
@@ -74,27 +79,42 @@ def train(
     chosen = select_rows(dataset, recipe)
     recipe = with_target_of(recipe, chosen)
     check_network(recipe)
-    place, folder = Device.of(device), Path(out)
-    check_folder(folder, recipe, resume=resume)
+    place, folder, processes = Device.of(device), Path(out), Processes.of_environment()
+    processes.check_batch(recipe.training.batch)
+    if not processes.rank:
+        check_folder(folder, recipe, resume=resume)
     rows, examples, failures = prepare(chosen, recipe, cache=cache, mask_run=mask_run, device=device)
     split = make_split(rows, recipe)
     if not split.train or not split.validation:
         raise DataError("is too small to split", where=dataset.root)
-    claim_folder(folder, recipe, rows, split, command)
+    if not processes.rank:
+        claim_folder(folder, recipe, rows, split, command)
     if (folder / "weights.safetensors").exists() and resume:
         return finished(folder, recipe, failures)
     if recipe.training.teachers and marks_several(recipe):
         answers = teachers_answers(recipe, examples.inputs, np.array(split.train), cache)
         examples = replace(examples, taught=answers)
-    history = History(listener, minutes)
-    module = fit(recipe, examples, split, folder, history, place)
+    history = History(None if processes.rank else listener, minutes)
+    module = fit(recipe, examples, split, folder, history, place, processes)
+    if processes.rank:
+        return Run(folder, recipe, history.rows, 0.0, 0.0, history.out_of_time, failures)
     return _finish(folder, module, history, place, failures)
 
 
 def fit(
-    recipe: Recipe, examples: Examples, split: Split, folder: Path, history: History, device: Device
+    recipe: Recipe,
+    examples: Examples,
+    split: Split,
+    folder: Path,
+    history: History,
+    device: Device,
+    processes: Processes | None = None,
 ) -> TrainingModule:
-    """Train from the folder's last checkpoint, or from the start, and take the weights that the recipe keeps."""
+    """Train from the folder's last checkpoint, or from the start, and take the weights that the recipe keeps.
+
+    Where several processes train together, the first takes them; the others keep those of the last step.
+    """
+    processes = processes or Processes()
     # Lightning's own log tells of devices and tips; the listener tells what a user wants to know.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.manual_seed(recipe.training.seed)
@@ -108,6 +128,7 @@ def fit(
         lambda epoch: Batches(examples, train_rows, recipe, training=True, epoch=epoch),
         Batches(examples, validation_rows, recipe, training=False),
         workers=min(8, (os.cpu_count() or 1) - 1) if device.kind == "cuda" else 0,
+        processes=processes,
     )
     trainer = lightning.Trainer(
         max_epochs=recipe.training.epochs,
@@ -121,7 +142,7 @@ def fit(
         reload_dataloaders_every_n_epochs=1,
         deterministic="warn",
         default_root_dir=folder,
-        **device.lightning,
+        **{**device.lightning, **processes.lightning(device.kind)},
     )
     try:
         # weights_only: a checkpoint is read as data, never as a pickled program.
@@ -134,6 +155,8 @@ def fit(
         # Lightning answers Ctrl-C by ending the program and ignoring the next one.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from error
+    if processes.rank:
+        return module
     # From disk, not from memory: a run that is resumed after its last epoch trains no more, and ends the same.
     kept = read_checkpoint(checkpoints / f"{recipe.training.checkpoint}.ckpt")
     module.load_state_dict(kept["state_dict"])
