@@ -54,13 +54,13 @@ def dicom(
             delattr(dataset, word)
         else:
             setattr(dataset, word, value)
-    if syntax == uid.JPEGLosslessSV1:
-        return jpeg_lossless(dicom(pixels, **elements))
+    if syntax in GDCM_WRITES:
+        return by_gdcm(dicom(pixels, **elements), GDCM_WRITES[syntax])
     if syntax.is_encapsulated and not dataset.PixelData.startswith(b"\xfe\xff\x00\xe0"):
         dataset.compress(syntax, generate_instance_uid=False)
     else:
         dataset.file_meta.TransferSyntaxUID = syntax
-    if not syntax.is_little_endian:
+    if not syntax.is_little_endian and "PixelData" not in elements:
         dataset.PixelData = pixels.byteswap().tobytes()
     dataset["PixelData"].VR = "OW" if syntax.is_implicit_VR or dataset.BitsAllocated > 8 else "OB"
     buffer = io.BytesIO()
@@ -68,8 +68,11 @@ def dicom(
     return buffer.getvalue()
 
 
-def jpeg_lossless(data: bytes) -> bytes:
-    """pydicom does not encode this one."""
+GDCM_WRITES = {uid.JPEGLosslessSV1: "JPEGLosslessProcess14_1", uid.JPEGLossless: "JPEGLosslessProcess14"}
+
+
+def by_gdcm(data: bytes, syntax: str) -> bytes:
+    """A file compressed by GDCM, in what pydicom does not encode."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.dcm"
         path.write_bytes(data)
@@ -77,7 +80,7 @@ def jpeg_lossless(data: bytes) -> bytes:
         reader.SetFileName(str(path))
         assert reader.Read()
         change = gdcm.ImageChangeTransferSyntax()
-        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
         change.SetInput(reader.GetImage())
         assert change.Change()
         writer = gdcm.ImageWriter()

@@ -240,9 +240,24 @@ def _compressed(image: Image, elements: Elements) -> NDArray[Any]:
         values = _by_gdcm(data, image, stream)
     else:
         values = _by_pydicom(data, image, stream.precision)
+    if image.photometric == "RGB" and stream.process in (0xC0, 0xC1, 0xC2):
+        values = _luma_called_rgb(values)
     return (
         used_bits(values, max(stream.precision, image.bits_stored), image) if image.samples == 1 else values
     )
+
+
+def _luma_called_rgb(values: NDArray[Any]) -> NDArray[Any]:
+    """A JPEG without a marker of its colours may hold YCbCr where the header says RGB (GDCM writes so).
+
+    Both differences of a grey picture then are 128 everywhere, which grey RGB is only where it is middle grey.
+    """
+    step = max(1, min(values.shape[:2]) // 256)
+    sample = values[::step, ::step].astype(np.int16)
+    flat = (np.abs(sample[..., 1:] - 128) <= 2).all(axis=2)
+    if flat.mean() < 0.99 or (np.abs(sample[..., 0] - 128) <= 2).mean() > 0.9:
+        return values
+    return np.repeat(values[..., :1], 3, axis=2)
 
 
 def _compare(stream: Stream, image: Image) -> None:
