@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,10 @@ def two_hospitals(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return phantoms(tmp_path_factory.mktemp("two-hospitals"), 60, shortcut=0.5)
 
 
-@pytest.fixture
-def few_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small models without pixels, where a test asks for other metrics."""
-    for name, value in (("REPEATS", 1), ("TREES", 3)):
-        monkeypatch.setattr(f"lungsight.evaluation.no_pixels.{name}", value)
+@pytest.fixture(scope="module")
+def few_trees() -> Iterator[None]:
+    """Small models without pixels, where a module asks for other metrics: they are half of an evaluation's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("REPEATS", 1), ("TREES", 3)):
+            patch.setattr(f"lungsight.evaluation.no_pixels.{name}", value)
+        yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,9 +33,7 @@ def train_diagnosis(folder: Path, dataset: Dataset, epochs: int, *settings: str)
     from lungsight.training import train
 
     recipe = load_recipe("paper-diagnosis", [*SETTINGS, f"training.epochs={epochs}", *settings])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        train(recipe, dataset, folder)
+    train(recipe, dataset, folder)
     return folder
 
 

@@ -76,7 +76,7 @@ def test_a_bucket_without_rights_is_told(
     model: Lungsight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         summary = predict("s3://films/deep", tmp_path / "out", model=model)
         server.shutdown()

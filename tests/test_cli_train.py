@@ -8,7 +8,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from child import Child
 from command import lungsight
 
 pytest.importorskip("torch")
@@ -288,39 +288,13 @@ def test_a_full_disk(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.
 TEN = ("--set", "training.epochs=10")
 
 
-class Process:
-    """`lungsight train` in a process of its own, which takes seconds to load PyTorch: for what stops it only."""
-
-    def __init__(self, data: Path, out: Path) -> None:
-        self.process = subprocess.Popen(
-            [
-                *(
-                    sys.executable,
-                    "-c",
-                    "from lungsight.cli import main; main()",
-                    "train",
-                    "paper-segmentation",
-                ),
-                *(*SMALL, *TEN, "--data", str(data), "--out", str(out)),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            # A shell that runs tests in the background hands down an ignored Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-
-    def wait_for(self, words: str) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            if words in line:
-                return
-        pytest.fail(f"it ended before {words!r}")
-
-    def end(self) -> tuple[int, str]:
-        _, err = self.process.communicate(timeout=400)
-        return self.process.returncode, err
+def start(data: Path, out: Path) -> Child:
+    """`lungsight train` in a process of its own, until its second epoch is done."""
+    child = Child("train", "paper-segmentation", *SMALL, *TEN, "--data", str(data), "--out", str(out))
+    for line in child.errors:
+        if "epoch 2/10" in line:
+            return child
+    pytest.fail(f"it ended before the second epoch: {child.end()}")
 
 
 @pytest.fixture(scope="module")
@@ -345,10 +319,9 @@ def assert_resumes_to(run: Path, whole: Path, data: Path) -> None:
 
 
 def test_ctrl_c_then_resume(phantoms: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    process = Process(phantoms, tmp_path / "run")
-    process.wait_for("epoch 2/10")
-    process.process.send_signal(signal.SIGINT)
-    code, err = process.end()
+    child = start(phantoms, tmp_path / "run")
+    child.send(signal.SIGINT)
+    code, err = child.end()
     assert code == 130
     assert err.strip().endswith("the same command with --resume continues from the last whole epoch")
     assert "Traceback" not in err
@@ -357,10 +330,9 @@ def test_ctrl_c_then_resume(phantoms: Path, uninterrupted: Path, tmp_path: Path)
 
 
 def test_kill_9_then_resume(phantoms: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    process = Process(phantoms, tmp_path / "run")
-    process.wait_for("epoch 2/10")
-    process.process.kill()
-    assert process.end()[0] == -signal.SIGKILL
+    child = start(phantoms, tmp_path / "run")
+    child.send(signal.SIGKILL)
+    assert child.end()[0] == -signal.SIGKILL
     assert not (tmp_path / "run" / "weights.safetensors").exists()
     assert_resumes_to(tmp_path / "run", uninterrupted, phantoms)
 

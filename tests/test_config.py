@@ -58,7 +58,7 @@ def test_the_papers_settings() -> None:
 _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     name=st.text(),
     source=st.text(),

@@ -18,8 +18,6 @@ from lungsight.model import Bundle, load
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-
 FOLDS, REPEATS = 3, 2
 SMALL = (
     *("--set", "data.size=[32,32]", "--set", "data.resize_to=[64,64]", "--set", "network.width=0.25"),
@@ -29,7 +27,9 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def done(two_hospitals: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def done(
+    two_hospitals: Dataset, few_trees: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """The data set and the cross-validated folder."""
     folder, data = tmp_path_factory.mktemp("cross-validated"), two_hospitals.root
     result = lungsight("cross-validate", "diagnosis", *SMALL, "--data", data, "--out", folder / "cv")

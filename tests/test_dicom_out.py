@@ -26,7 +26,6 @@ from programs import dcmtk
 from xray_files import RAMP12, dicom, encode
 
 pytest.importorskip("highdicom")
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 STUDY, SERIES, SOP = "1.2.3.4", "1.2.3.4.5", "1.2.3.4.5.6"
 LABELS = np.zeros((48, 64), np.uint8)
 LABELS[10:40, 5:25], LABELS[12:40, 40:60] = 1, 2

@@ -27,7 +27,6 @@ from xray_files import dicom
 
 pytest.importorskip("dicomweb_client")
 pytest.importorskip("highdicom")
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 CHEST = draw_chest()
 
 
@@ -144,7 +143,7 @@ class answering:
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
 
     def __enter__(self) -> str:
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def __exit__(self, *_: object) -> None:

@@ -28,8 +28,6 @@ from lungsight.evaluation.runs import best_threshold, load_metrics, read_split  
 from lungsight.records import plain  # noqa: E402
 from lungsight.training import train  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec")
-
 
 def rows(covid: list[bool], patients: list[str] | None = None, sources: list[str] | None = None) -> list[Row]:
     return [

@@ -135,7 +135,6 @@ def test_the_threshold_lets_nearly_all_pass() -> None:
     assert gate_threshold(sure, np.zeros(10, np.float32)) == 0.01
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_gate_is_trained_judged_and_exported(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     from lungsight.ship import export

@@ -204,7 +204,7 @@ def test_results_are_let_go(model: Lungsight) -> None:
     for _ in model.predict_many(draw_chest(seed=n) for n in range(60)):
         pass
     gc.collect()
-    assert sum(isinstance(thing, Result) for thing in gc.get_objects()) <= 1
+    assert sum(type(thing) is Result for thing in gc.get_objects()) <= 1
 
 
 def test_one_model_in_several_threads(model: Lungsight) -> None:

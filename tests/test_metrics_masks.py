@@ -163,7 +163,6 @@ def test_empty_masks_are_counted_and_not_averaged_away() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.5, 0.7)])
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_boundary_agrees_with_monai(seed: int, spacing: tuple[float, float]) -> None:
     torch, monai = pytest.importorskip("torch"), pytest.importorskip("monai.metrics")
     predicted, truth = blobs(seed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lungsight.card import Calibration, Card, InputSettings, TrainedOn
+from lungsight.card import Calibration, Card, Conformal, InputSettings, TrainedOn
 from lungsight.errors import ModelError
 from lungsight.model import load, load_bundle, save
 from lungsight.records import build, plain, to_json
@@ -153,7 +153,23 @@ def test_the_interval_is_that_of_the_replicates() -> None:
     low, high = Calibration(1.0, 0.0, replicates=tuple(shifts)).interval(0.0) or (0, 0)
     assert low == pytest.approx(1 / (1 + 2.718281828**0.95), abs=1e-6)
     assert high == pytest.approx(1 - low)
+    # 2 * 0.5 + 1 = 2, of which the sigmoid is 0.880797.
+    same = Calibration(replicates=((2.0, 1.0), (2.0, 1.0)))
+    assert same.interval(0.5) == pytest.approx((0.880797, 0.880797), abs=1e-6)
     assert Calibration().interval(0.0) is None
+
+
+def test_a_band_of_no_width_is_one_and_one_upside_down_is_none() -> None:
+    assert Calibration(uncertain=(0.5, 0.5)).uncertain == (0.5, 0.5)
+    with pytest.raises(ValueError, match="low, high"):
+        Calibration(uncertain=(0.6, 0.5))
+
+
+def test_the_size_is_what_all_four_sides_leave() -> None:
+    assert InputSettings((57, 61), resize_to=(64, 64), crop=(4, 1, 3, 2)).resized == (64, 64)
+    for size in ((63, 61), (57, 63), (58, 61)):
+        with pytest.raises(ValueError, match="less crop"):
+            InputSettings(size, resize_to=(64, 64), crop=(4, 1, 3, 2))
 
 
 def test_the_shipped_networks_load() -> None:
@@ -235,8 +251,11 @@ def test_a_card_written_before_is_read() -> None:
 def test_channels_by_name() -> None:
     card = lungs_card(classes=("full", "visible", "heart"), convention="visible")
     assert [card.channel(name) for name in ("full", "visible", "heart")] == [0, 1, 2]
-    with pytest.raises(ModelError, match=r"gives no 'heart'. It gives visible"):
+    with pytest.raises(ModelError, match=r"gives no 'heart'. It gives visible") as caught:
         lungs_card(convention="visible").channel("heart")
+    assert caught.value.code == "no_such_output"
+    with pytest.raises(ModelError, match=r"It gives full, visible"):
+        lungs_card(classes=("full", "visible"), convention="visible").channel("heart")
     assert gate_card().channel("frontal") == 0
 
 
@@ -255,3 +274,6 @@ def test_bayes_rule_moves_the_odds(fitted: float, wanted: float) -> None:
         assert below is (wanted < fitted)
     assert shifted.prevalence == wanted
     assert shifted.replicates[0][1] - 0.2 == pytest.approx(shifted.intercept - 0.3)
+    kept = Calibration(covariance=((0.1, 0.0), (0.0, 0.2)), conformal=Conformal(0.5, 0.7))
+    moved = kept.shifted(from_prevalence=fitted, to_prevalence=wanted)
+    assert (moved.covariance, moved.conformal) == (kept.covariance, kept.conformal)

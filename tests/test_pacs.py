@@ -25,8 +25,6 @@ from tiny_networks import draw_chest, write_bundle
 from xray_files import dicom
 
 pynetdicom = pytest.importorskip("pynetdicom")
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-
 
 # the queue
 

@@ -42,11 +42,11 @@ class Report:
 
 
 @pytest.fixture(scope="module")
-def report(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(phantoms: Path, few_trees: None, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """`lungsight reproduce` with a plan on disk of very few epochs, as a stopped run would have left one."""
     out = tmp_path_factory.mktemp("paper")
     planned = make_plan(None, 0.03, 11, examples(), SIZES, out / "plan.json")
-    few = {"minutes": 60.0, "lungs_epochs": 2, "diagnosis_epochs": 2, "words": "Few epochs, for a test."}
+    few = {"minutes": 60.0, "lungs_epochs": 1, "diagnosis_epochs": 1, "words": "Few epochs, for a test."}
     write_json(out / "plan.json", dataclasses.asdict(dataclasses.replace(planned, **few)))
     done = lungsight("reproduce", "--data", phantoms, "--out", out, "--budget", "60", "--seed", "11")
     assert done.code == 0, done.err
@@ -130,7 +130,7 @@ def test_every_run_followed_the_plan(report: Report) -> None:
     for name in RUNS:
         recipe = load_recipe(report.folder / "runs" / name / "config.toml")
         assert recipe.name == name
-        assert (recipe.network.width, recipe.training.epochs, recipe.training.seed) == (0.03, 2, 11)
+        assert (recipe.network.width, recipe.training.epochs, recipe.training.seed) == (0.03, 1, 11)
     by_patient = load_recipe(report.folder / "runs" / RUNS[-1] / "config.toml")
     assert by_patient.split.kind == "patient"
     assert not (report.folder / "cache").exists()

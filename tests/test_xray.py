@@ -27,8 +27,6 @@ from lungsight.xray import Limits, find_inputs, read_xray
 from xray_files import NOISE, RAMP, RAMP12, UNIT, close, dicom, encode
 
 # Pillow and pydicom warn about what is broken, beside what they raise.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::UserWarning:pydicom")
-
 # PNG, JPEG, BMP, TIFF
 
 

@@ -18,8 +18,6 @@ from lungsight.xray import Limits, read_xray
 from more_attacks import MORE
 from xray_files import RAMP, dicom, element, encode, png_chunk, raw
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-
 MIB = 2**20
 
 

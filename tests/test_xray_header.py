@@ -18,9 +18,6 @@ from lungsight.wording import XRayNote
 from lungsight.xray import find_inputs, read_xray
 from xray_files import RAMP, RAMP12, UNIT, close, dicom, element, encode, png_chunk, raw
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-
-
 # kind
 
 
@@ -438,7 +435,7 @@ def test_a_name_in_every_element_never_comes_out() -> None:
     rng = np.random.default_rng(5)
     head = data.index(b"\xe0\x7f\x10\x00")
     shown = 0
-    for _ in range(1000):
+    for _ in range(300):
         broken = bytearray(data)
         for at in rng.integers(132, head + 12, rng.integers(0, 4)):
             broken[at] = rng.integers(0, 256)
@@ -448,4 +445,4 @@ def test_a_name_in_every_element_never_comes_out() -> None:
         except InputError as error:
             said = f"{error} {error.message} {error.hint} {error.detail} {error.code}"
         assert "zzyzx" not in said.lower() and "qwertz" not in said.lower(), said
-    assert 0 < shown < 1000
+    assert 0 < shown < 300

@@ -7,7 +7,6 @@ films of one patient have the same anatomy and other fine structure; a copy has 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -219,16 +218,22 @@ def _block_agreement(
     one: NDArray[np.float32], other: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> tuple[float, bool]:
     edges = np.linspace(0, len(one), _BLOCKS + 1).round().astype(int)
-    found = []
-    for top, bottom in itertools.pairwise(edges):
-        for left, right in itertools.pairwise(edges):
-            here = valid[top:bottom, left:right]
-            a, b = one[top:bottom, left:right][here], other[top:bottom, left:right][here]
-            # A block that is flat in both, as air is, says nothing.
-            if here.mean() < 0.5 or min(a.std(), b.std()) < 0.15:
-                continue
-            a, b = a - a.mean(), b - b.mean()
-            found.append(float(a @ b) / float(np.sqrt((a @ a) * (b @ b)) + 1e-6))
+    sides = np.diff(edges)
+    counted = valid.astype(np.float64)
+    a, b = one * counted, other * counted
+    # Sums over each block of all six at once, (6, _BLOCKS, _BLOCKS).
+    sums = np.stack([counted, a, b, a * a, b * b, a * b])
+    for axis in (1, 2):
+        sums = np.add.reduceat(sums, edges[:-1], axis=axis)
+    count, sum_a, sum_b, *products = sums
+    pixels = np.maximum(count, 1)
+    aa, bb, ab = (
+        total - left * right / pixels
+        for total, left, right in zip(products, (sum_a, sum_b, sum_a), (sum_a, sum_b, sum_b), strict=True)
+    )
+    # A block that is flat in both, as air is, says nothing.
+    usable = (count >= 0.5 * np.outer(sides, sides)) & (np.minimum(aa, bb) >= 0.15**2 * pixels)
+    found = ab[usable] / (np.sqrt(aa[usable] * bb[usable]) + 1e-6)
     if len(found) < _BLOCKS * _BLOCKS // 4:
         return 0.0, False
     middle = float(np.median(found))

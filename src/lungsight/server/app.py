@@ -203,7 +203,7 @@ def _warm_up(model: Lungsight) -> None:
 def _sample() -> bytes:
     from lungsight.phantom import draw
 
-    drawn = draw(np.random.default_rng(20), hospital="north", covid=False, size=512)
+    drawn = draw(np.random.default_rng(22), hospital="north", covid=False, size=512)
     return bytes(cv2.imencode(".png", drawn.pixels)[1].tobytes())
 
 
