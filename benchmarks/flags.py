@@ -51,7 +51,7 @@ def fit(arguments: argparse.Namespace) -> None:
 def measure(arguments: argparse.Namespace, *, fitted: bool) -> None:
     """Print how many are flagged as they are, and mirrored."""
     model = load_model()
-    found = list(rows(arguments, fitted=fitted))
+    found = [one for one in rows(arguments, fitted=fitted) if not arguments.only or one[0] in arguments.only]
     if fitted:
         large = [index for index, (name, _) in enumerate(found) if name == LARGE]
         drawn = set(np.random.default_rng(arguments.seed).choice(large, DRAWN, replace=False).tolist())
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--v7", type=Path, required=True)
     parser.add_argument("--others", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", help="some of the collections")
     arguments = parser.parse_args()
     if arguments.what == "fit":
         fit(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from lungsight.inference.view_gate import judge
 from lungsight.phantom import draw
 from lungsight.preprocess import resize_image
 from lungsight.wording import Flag, Reason, XRayNote
+from lungsight.xray import XRay
+from lungsight.xray.dicom_values import StoredValues
 
 
 @cache
@@ -82,3 +85,15 @@ def test_a_doubtful_inversion_is_flagged_not_undone(monkeypatch: pytest.MonkeyPa
     assert Flag.INVERTED not in plausibility.check(
         found, item.small
     )  # where no lungs are that is what is said
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_viewer_of_the_file_s_own_values_shows_them_undone(stored: bool) -> None:
+    pytest.importorskip("fastapi")
+    from lungsight.server.answers import _grey
+
+    values = StoredValues(np.arange(16, dtype=np.uint16).reshape(4, 4), 1.0, 0.0, 8.0, 16.0, stored)
+    for notes, wanted in (((), stored), ((XRayNote.INVERSION_UNDONE,), not stored)):
+        xray = XRay(np.zeros((4, 4), np.float32), "a", "DICOM", 12, notes=notes)
+        found = _grey(SimpleNamespace(xray=xray), values)  # type: ignore[arg-type]
+        assert (found.inverted, found.center, found.window) == (wanted, 8.0, 16.0)

@@ -26,7 +26,7 @@ from lungsight.records import to_json
 from lungsight.server import records
 from lungsight.server.problems import Problem
 from lungsight.server.records import Prediction
-from lungsight.wording import Decision
+from lungsight.wording import Decision, XRayNote
 from lungsight.writers.dicom_results import encode_results
 from lungsight.writers.dicom_source import Identity
 from lungsight.writers.images import encode_picture, overlay
@@ -268,7 +268,9 @@ def _grey(result: Result, stored: StoredValues | None) -> records.Grey:
     intercept, inverted = 0.0, False
     if stored is not None and stored.values.shape == pixels.shape:
         values, slope, intercept = stored.values, stored.slope, stored.intercept
-        center, window, inverted = stored.center, stored.width, stored.inverted
+        center, window = stored.center, stored.width
+        # The file's values are as they were; shown they are as the networks saw them.
+        inverted = stored.inverted != (XRayNote.INVERSION_UNDONE in result.xray.notes)
     elif pixels.dtype == np.uint8:
         values = pixels
         slope, center, window = 1.0, 128.0, 256.0
