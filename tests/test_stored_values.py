@@ -12,6 +12,7 @@ from lungsight.xray import Limits, read_xray
 from lungsight.xray.dicom_values import StoredValues
 from lungsight.xray.pool import shared_pool
 from server_process import dicom, png
+from xray_files import encode
 
 TWELVE = {"BitsStored": 12, "HighBit": 11}
 
@@ -74,8 +75,22 @@ def test_where_no_window_says_it_there_is_nothing() -> None:
     assert pool.values(dicom(), "", Limits()) is None  # 8 bits as they are
     sigmoid = dicom(deep(), **TWELVE, WindowCenter=1000, WindowWidth=800, VOILUTFunction="SIGMOID")
     assert pool.values(sigmoid, "", Limits()) is None
+    assert pool.values(png(), "", Limits()) is None
     with pytest.raises(InputError):
-        pool.values(png(), "", Limits())
+        pool.values(encode(np.zeros((40, 50), np.uint8), "JPEG"), "", Limits())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_grey_bits_of_a_picture_come_back(kind: str) -> None:
+    """Shown at first as the networks see it: from the 0.5th to the 99.5th percentile of 100 to 3,998."""
+    data = encode(deep(), kind)
+    found = values(data)
+    assert np.array_equal(real(found), deep())
+    low, high = np.percentile(deep(), (0.5, 99.5))
+    assert (found.center, found.width) == pytest.approx(((low + high) / 2, high - low))
+    assert np.abs(shown(found) - read_xray(data).pixels).max() < 1e-6
+    flat = values(encode(np.full((40, 50), 700, np.uint16), kind))
+    assert np.array_equal(real(flat), np.full((40, 50), 700)) and flat.width > 0
 
 
 @pytest.mark.parametrize("case", ["short", "length", "window", "large"])

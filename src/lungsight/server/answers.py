@@ -257,7 +257,7 @@ def _display(result: Result) -> records.Display:
 
 def _stored(model: Lungsight, result: Result, data: bytes | bytearray) -> StoredValues | None:
     """The file's own grey values, where it has more than eight bits of them and a window says how they are shown."""
-    if result.xray.format != "DICOM" or result.xray.pixels.dtype == np.uint8:
+    if result.xray.format not in ("DICOM", "PNG", "TIFF") or result.xray.pixels.dtype == np.uint8:
         return None
     return shared_pool().values(bytes(data), "", model.limits or Limits())
 

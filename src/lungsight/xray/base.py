@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +109,17 @@ class XRay:
         }
         values["notes"] = tuple(map(XRayNote, values.get("notes", ())))
         return cls(pixels, name, **values)
+
+
+class Windowed(NamedTuple):
+    """Grey values as a file means them, and the window through which it is shown."""
+
+    values: NDArray[Any]
+    """(H, W), after modality LUT or rescale; padding at the end that is shown black."""
+    center: float
+    width: float
+    """`center - width / 2` is black, `center + width / 2` white; the other way where `inverted`."""
+    inverted: bool
 
 
 def rescale_intensity(values: Numbers, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:

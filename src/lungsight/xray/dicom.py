@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 
 from lungsight.errors import InputError, PassedOverError, RefusedError
-from lungsight.xray.base import Limits, Pixels, XRay, luma
+from lungsight.xray.base import Limits, Pixels, Windowed, XRay, luma
 from lungsight.xray.dicom_elements import (
     FLOAT_PIXEL_DATA,
     PIXEL_DATA,
@@ -22,7 +22,7 @@ from lungsight.xray.dicom_elements import (
 from lungsight.xray.dicom_geometry import geometry_of, turned, view_of
 from lungsight.xray.dicom_kind import known_modality, no_image, other_image, valid_uid
 from lungsight.xray.dicom_pixels import Image, decode_pixels
-from lungsight.xray.display import Windowed, display, windowed
+from lungsight.xray.display import display, windowed
 from lungsight.xray.tags import (
     BITS_ALLOCATED,
     BITS_STORED,

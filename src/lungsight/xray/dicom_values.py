@@ -1,4 +1,4 @@
-"""The grey values of a DICOM X-ray with all their bits, for a viewer that lets its user move the window.
+"""The grey values of a file with all their bits, for a viewer that lets its user move the window.
 
 `packed_values` runs in a decoding process, `StoredValues.unpack` takes what it sends.
 """
@@ -47,16 +47,22 @@ class StoredValues:
 
 
 def packed_values(data: bytes, limits: Limits) -> bytes:
-    """The values of a DICOM file, packed for the way out of the process; empty where a window says nothing of them.
+    """The values of a file, packed for the way out of the process; empty where a window says nothing of them.
 
     Raises:
-        InputError: no DICOM file, or one that cannot be read; as `lungsight.xray.dicom.read_dicom`.
+        InputError: another kind of file, or one that cannot be read.
     """
-    if not sniff(data[:HEAD]).startswith("DICOM"):
-        raise InputError("stored values are read from DICOM files alone", code="no_dicom")
-    from lungsight.xray.dicom import read_windowed
+    kind = sniff(data[:HEAD])
+    if kind.startswith("DICOM"):
+        from lungsight.xray.dicom import read_windowed
 
-    found = read_windowed(data, limits)
+        found = read_windowed(data, limits)
+    elif kind in ("PNG", "TIFF"):
+        from lungsight.xray.raster import read_deep_grey
+
+        found = read_deep_grey(data, kind, limits)
+    else:
+        raise InputError("stored values are read from DICOM, PNG and TIFF files alone", code="other_kind")
     if found is None:
         return b""
     real = found.values

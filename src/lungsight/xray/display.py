@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.errors import InputError
 from lungsight.wording import XRayNote
-from lungsight.xray.base import STRETCH, Numbers, Pixels, rescale_intensity
+from lungsight.xray.base import STRETCH, Numbers, Pixels, Windowed, rescale_intensity
 from lungsight.xray.dicom_elements import Elements
 from lungsight.xray.tags import (
     INTERCEPT,
@@ -71,17 +71,6 @@ def display(stored: NDArray[Any], elements: Elements, image: Image) -> tuple[Pix
     if padding is not None:
         pixels[padding] = 0
     return pixels, notes
-
-
-class Windowed(NamedTuple):
-    """Grey values as the file means them, and the window through which `display` shows them."""
-
-    values: NDArray[Any]
-    """(H, W), after modality LUT or rescale; padding at the end that is shown black."""
-    center: float
-    width: float
-    """`center - width / 2` is black, `center + width / 2` white; the other way where `inverted`."""
-    inverted: bool
 
 
 def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed | None:

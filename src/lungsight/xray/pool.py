@@ -179,7 +179,7 @@ class Pool:
         return answer
 
     def values(self, data: bytes, name: str, limits: Limits) -> StoredValues | None:
-        """Grey values of a DICOM file with all bits; None where no window shows them. Raises as `decode`."""
+        """Grey values of a file with all bits; None where no window shows them. Raises as `decode`."""
         answer = self._ask("values", data, name, limits)
         assert isinstance(answer, bytes)
         try:

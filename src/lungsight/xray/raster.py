@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from lungsight.errors import InputError
 from lungsight.wording import XRayNote
-from lungsight.xray.base import Limits, Pixels, XRay, luma, rescale_intensity
+from lungsight.xray.base import STRETCH, Limits, Pixels, Windowed, XRay, luma, rescale_intensity
 from lungsight.xray.raster_checks import Layout, inspect
 
 DECODE_ERRORS = (
@@ -48,6 +48,33 @@ def read_raster(data: bytes, kind: str, name: str, limits: Limits) -> XRay:
     if layout.bits == 16 and layout.samples > 1 and kind in ("PNG", "TIFF"):
         wide, notes = _wide_colour(data, kind, layout)
         return XRay(wide, name, kind, 16, notes=notes)
+    pixels, bits, notes = _grey(_decoded(data, kind, name, limits, layout), layout, name)
+    return XRay(pixels, name, kind, bits, notes=notes)
+
+
+def read_deep_grey(data: bytes, kind: str, limits: Limits) -> Windowed | None:
+    """The whole numbers of a PNG or TIFF of 16 grey bits, and the window that `read_raster` makes of them.
+
+    Returns:
+        None for any other image.
+
+    Raises:
+        InputError: as `read_raster`.
+    """
+    layout = inspect(data, kind, limits)
+    if kind not in ("PNG", "TIFF") or layout.bits != 16 or layout.samples > 1:
+        return None
+    values = np.asarray(_decoded(data, kind, "", limits, layout))
+    if values.ndim != 2 or values.dtype.kind not in "iu":
+        return None
+    low, high = (float(value) for value in np.percentile(values, STRETCH))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    return Windowed(values, (low + high) / 2, max(high - low, 1e-6), layout.white_is_low)
+
+
+def _decoded(data: bytes, kind: str, name: str, limits: Limits, layout: Layout) -> Image:
+    """The one image of a file, the right way up."""
     image = _open(data, kind, name)
     width, height = image.size
     limits.check_size(height, width, name)
@@ -68,9 +95,7 @@ def read_raster(data: bytes, kind: str, name: str, limits: Limits) -> XRay:
             where=name,
             hint="Save the X-ray as a file of its own",
         )
-    image = _upright(image)
-    pixels, bits, notes = _grey(image, layout, name)
-    return XRay(pixels, name, kind, bits, notes=notes)
+    return _upright(image)
 
 
 def _open(data: bytes, kind: str, name: str) -> Image:
