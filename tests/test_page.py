@@ -889,6 +889,10 @@ def test_the_print_is_a_report(page: Any) -> None:
     ):
         assert page.locator(shown).is_visible(), shown
     assert page.locator("#canvas").bounding_box()["height"] > 200
+    # Paper is as wide as a tablet, and what limits a figure is printed beside it.
+    page.set_viewport_size({"width": 794, "height": 1123})
+    for limit in page.locator("#summary .soft").all():
+        assert limit.is_visible(), limit.text_content()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
