@@ -72,6 +72,11 @@ class RayCluster:
             self.kill(process)
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes from which all others of the cluster descend."""
+        return [process.pid for process in (*self.workers, *filter(None, [self._head]))]
+
     @staticmethod
     def kill(process: subprocess.Popen[bytes]) -> None:
         """End a node and all of its processes at once, as a machine that loses its power."""

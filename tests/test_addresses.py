@@ -87,9 +87,10 @@ def test_a_bucket_without_rights_is_told(
 def test_an_address_that_does_not_answer_is_told(
     model: Lungsight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
-    summary = predict("s3://films/deep", tmp_path / "out", model=model)
+    # Bound and not listening: nobody else gets the port, and who knocks is turned away.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        summary = predict("s3://films/deep", tmp_path / "out", model=model)
     assert (summary.failed, summary.exit_code) == (1, 2)
     assert summary.failures[0].code == "unreachable"

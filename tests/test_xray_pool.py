@@ -273,3 +273,26 @@ def test_in_forked_children_and_in_daemons() -> None:
     child.start()
     child.join(60)
     assert child.exitcode == 0
+
+
+STREAM = (
+    "c-rk#&1w`u5dLPe;ILW4tbt_@9{RW!o9h3bTjI`QRx+88Nx*}MLUPqd5X=ks2)>IRd;}GQJb{nkSUm<oS;<8Z#2SY0>#CZsx{4a$"
+    "?^?ZHHaX+j;Rs(Cb7W}mCuGZV#<TTZD5+(%Boz@w>7<gD-{IkmEza5do}<0wENOfsvPMQ}tH@rbtgcAM7`+e18KuZt?>#xrOh-#P"
+    "N69*~Uuvb3m4R~H;V5maq9qF${vhzn7bE7%$rSK8cF`S-@t|Hd;@UIA{%SOM3g$QUS781}`YRw%?-$Udy;6n>5KfyNP|%zvl?&Pi"
+    "QQ(;G3$FSU%PvR#sK9F+AAzS+G8U*`Ts(RB?D<8>dWY>8-D-KVI=vTyC|NO8P*osOq)P0u2KfHx)4Cf$Jyt^C_HVnno}+g*+Tdcv"
+    "9Yk`$c@tGsnkZORS!XCX64<#(#}SXj*brIJ=`@*2QB=kon>r>=CMCG5)UUu4>n`E$fQz(wUE0P4M%={&O?%WX4^G-<rNtuc3P<N0"
+    "o&I3R5-XWy1Dhn3fo(I}8W?c(vK%(NXZzaYDlK}#a}M?&`nT9FS#6$WQ}n>>U6y4({V}&t_McF&m;LV-8%>Wl+T_(nyA*FW+JEtX"
+    "OuR?`k$3I$uyfx4azap}"
+)
+"""zlib, base 85: a DICOM file with a damaged JPEG stream, for which GDCM throws where nothing catches it."""
+
+
+def test_a_decoder_that_ends_its_process_costs_one_file() -> None:
+    """Found by benchmarks/fuzz.py, where it showed as an error of the fuzzer, since decoders run in its process."""
+    import base64
+    import zlib
+
+    with pytest.raises(InputError) as caught:
+        read_xray(zlib.decompress(base64.b85decode("".join(STREAM))))
+    assert caught.value.code == "damaged"
+    assert read_xray(SMALL).pixels.shape == RAMP.shape

@@ -103,7 +103,9 @@ def predict(
         earlier = prepare(folder, settings, mode)
         with (
             closing(RunIndex()) as index,
-            ResultsTable(folder / TABLE, resume=earlier, keep=outputs.are_whole) as rows,
+            ResultsTable(
+                folder / TABLE, resume=earlier, keep=outputs.are_whole, first=index.set_done
+            ) as rows,
         ):
             run = Run(engine, outputs, index, rows, progress, on_row)
             with closing(Sinks(folder, table=table, formats=outputs.formats)) as run.sinks:

@@ -96,12 +96,13 @@ class Outputs:
             *(["score-in-sr"] if include_score else []),
         )
 
-    def write(self, result: Result, stem: str) -> Written:
+    def write(self, result: Result, stem: str, *, with_thumbnail: bool = True) -> Written:
         """Every file of one X-ray.
 
         Args:
             result: of the X-ray.
             stem: its path below the folder of each kind, without an ending.
+            with_thumbnail: make one, which takes as long as an overlay; the contact sheet has the first X-rays only.
 
         Returns:
             Its row; that of a failure where its files, and no others, cannot be written.
@@ -116,8 +117,10 @@ class Outputs:
         try:
             write_bytes(self.folder / mask, encode_mask(result.labels if self.labels else result.mask))
             row = msgspec.structs.replace(row, mask=mask.as_posix())
-            drawn = result.overlay(side=OVERLAY_SIDE, alpha=0.0 if self.outline else 0.15)
-            if self.overlays:
+            drawn = None
+            if self.overlays or with_thumbnail:
+                drawn = result.overlay(side=OVERLAY_SIDE, alpha=0.0 if self.outline else 0.15)
+            if self.overlays and drawn is not None:
                 write_bytes(self.folder / picture, encode_picture(drawn, ".jpg"))
                 row = msgspec.structs.replace(row, overlay=picture.as_posix())
             for name in self.formats:
@@ -131,7 +134,7 @@ class Outputs:
             return Written(_failed(row, error))
         except MemoryError:
             return Written(_failed(row, OutputError("needs more memory than there is", code="memory")))
-        return Written(row, thumbnail(drawn))
+        return Written(row, thumbnail(drawn) if with_thumbnail and drawn is not None else None)
 
     def are_whole(self, row: ResultRecord) -> bool:
         """Whether every file that a row names is there and not cut; what is not is made again on resume."""

@@ -117,9 +117,8 @@ class Run:
         """Names by the digest of their bytes, until the row of the first with these bytes is there."""
 
     def take_over(self, earlier: bool) -> None:
-        """What an earlier run left goes into the tables of this one."""
+        """What an earlier run left goes into the tables of this one; the index knows its inputs already."""
         for row in self.table.kept() if earlier else ():
-            self.index.set_done(row.input)
             if row.sha256:
                 self.index.set_row(row.sha256, row)
             self.sinks.add(row, self._thumbnail(row))
@@ -164,7 +163,9 @@ class Run:
     def _write(self, one: Result | Failure | Duplicate, name: str, stem: str) -> Written:
         if isinstance(one, Duplicate):
             return Written(ResultRecord(input=name, status=Status.OK, sha256=one.sha256), duplicate=True)
-        return Written(one.record) if isinstance(one, Failure) else self.outputs.write(one, stem)
+        if isinstance(one, Failure):
+            return Written(one.record)
+        return self.outputs.write(one, stem, with_thumbnail=self.sinks.wants_thumbnail)
 
     def note(self, written: Written) -> None:
         """One row into every table, in the order of the inputs."""

@@ -27,7 +27,10 @@ def predict(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks, overlays and tables.")],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="X-rays, folders or patterns: PNG, JPEG, BMP, TIFF, DICOM.", metavar="INPUTS..."),
+        typer.Argument(
+            help="X-rays (PNG, JPEG, BMP, TIFF, DICOM), folders, patterns, zip and tar files, addresses (s3:// ...).",
+            metavar="INPUTS...",
+        ),
     ] = None,
     from_file: Annotated[
         str | None,
@@ -108,7 +111,8 @@ def predict(
 ) -> None:
     """Lung masks, severity, cardiothoracic ratio and a COVID-19 score for X-rays. Research use only, not for diagnosis.
 
-    Writes masks/, overlays/, results.csv, results.json and contact.html into --out.
+    Writes masks/, overlays/, results.csv, results.json and contact.html into --out; with --cluster masks/,
+    overlays/ and results.parquet/. A run that was stopped goes on with --resume.
     Exit code 0: nothing failed (what was refused or passed over is listed); 1: some inputs failed;
     2: nothing could be done.
     """

@@ -39,21 +39,26 @@ class ResultsTable:
         path: the CSV file.
         resume: go on with what is there; otherwise it is begun anew.
         keep: asked of every row that an earlier run left as done; those for which it says no are done again.
+        first: gets the input of each row that is kept, and says whether it is the first of that name; None: a set in
+            memory does.
 
     Raises:
         OutputError: it cannot be written, or what is there is another kind of table.
     """
 
     def __init__(
-        self, path: str | Path, *, resume: bool = False, keep: Callable[[ResultRecord], bool] | None = None
+        self,
+        path: str | Path,
+        *,
+        resume: bool = False,
+        keep: Callable[[ResultRecord], bool] | None = None,
+        first: Callable[[str], bool] | None = None,
     ) -> None:
         self.path = Path(path)
-        self.done: set[str] = set()
-        """Inputs that an earlier run left as done. Failed ones are tried again."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if resume and self.path.exists() and self.path.stat().st_size:
-                self._keep_the_done(keep)
+                self._keep_the_done(keep, first or _Names().first)
                 self._file = self.path.open("a", encoding="utf-8", newline="")
             else:
                 self._file = self.path.open("w", encoding="utf-8", newline="")
@@ -93,15 +98,26 @@ class ResultsTable:
         self._file.write(line.getvalue())
         self._file.flush()
 
-    def _keep_the_done(self, keep: Callable[[ResultRecord], bool] | None) -> None:
+    def _keep_the_done(
+        self, keep: Callable[[ResultRecord], bool] | None, first: Callable[[str], bool]
+    ) -> None:
         """Drop failed rows and a last line that was cut in the middle of writing."""
         with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for row in read_results(self.path):
-                if row.status in DONE and row.input not in self.done and (keep is None or keep(row)):
-                    self.done.add(row.input)
+                if row.status in DONE and (keep is None or keep(row)) and first(row.input):
                     writer.writerow(to_cells(row))
+
+
+class _Names:
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def first(self, name: str) -> bool:
+        before = len(self._seen)
+        self._seen.add(name)
+        return len(self._seen) > before
 
 
 def read_results(path: str | Path) -> Iterator[ResultRecord]:
@@ -188,7 +204,8 @@ def _to_cell(value: Any) -> str:
     if isinstance(value, tuple):
         value = ";".join(str(item).replace(";", ",") for item in value)
     if isinstance(value, float):
-        return "" if not math.isfinite(value) else f"{value:.6g}" if abs(value) < 1e5 else f"{value:.1f}"
+        # All digits: `resume` reads the rows again, and the other tables must be those of an undisturbed run.
+        return "" if not math.isfinite(value) else repr(value).removesuffix(".0")
     text = str(value) if not isinstance(value, str) else printable(value)
     return f"'{text}" if isinstance(value, str) and text.startswith((*FORMULA, "'")) else text
 
