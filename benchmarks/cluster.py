@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -119,10 +120,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--shipped", action="store_true")
     told = parser.parse_args()
+    # Nodes are processes that outlive this one: they must be ended whatever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     inputs = [
         [str(path) for path in draw(told.work / f"in-{count}-{told.size}", count, told.size)]
         for count in (told.images, 2 * told.images)
     ]
+    few = [str(path) for path in draw(told.work / f"in-50-{told.size}", 50, told.size)]
     common = ["--out", str(out := told.work / "out"), "--table", "parquet", "--no-overlay"]
     common += [] if told.shipped else ["--model", str(write_bundle(told.work / "networks"))]
     notes = told.work / f"cluster-{'shipped' if told.shipped else 'tiny'}-{told.size}.json"
@@ -134,6 +138,8 @@ def main() -> None:
             shutil.rmtree(out, ignore_errors=True)
             with RayCluster(workers) as cluster:
                 address = ["--cluster", cluster.address]
+                # The first run of a cluster starts what later ones find running.
+                run([*few, *common, *address], CpuMeter(*cluster.pids), cluster.environment)
                 ray = [
                     run([*given, *common, *address], CpuMeter(*cluster.pids), cluster.environment)
                     for given in inputs
