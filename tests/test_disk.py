@@ -1,4 +1,4 @@
-"""A disk that fills in the middle of a run: a file system of a few hundred kilobytes, mounted where only the run sees it."""
+"""A disk that fills in the middle of a run: one of a few hundred kilobytes, mounted where only the run sees it."""
 
 from __future__ import annotations
 
