@@ -17,6 +17,7 @@ from lungsight.progress import ProgressCallback, silent
 from lungsight.writers.dicom_source import Identity
 from lungsight.writers.results import ResultsTable
 from lungsight.xray import Limits
+from lungsight.xray.pool import shared_pool
 
 __all__ = ["Summary", "Told", "predict"]
 
@@ -82,6 +83,7 @@ def predict(
     if resume and overwrite:
         raise ConfigError("resume and overwrite exclude each other")
     start = time.perf_counter()
+    shared_pool().warm()  # it starts while the networks load
     engine = model if isinstance(model, Lungsight) else load_model(model)
     if limits is not None:
         engine = engine.with_limits(limits)

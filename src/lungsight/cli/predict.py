@@ -117,6 +117,9 @@ def predict(
     2: nothing could be done.
     """
     console.tell(NOTICE)
+    from lungsight.xray.pool import shared_pool
+
+    shared_pool().warm()  # it starts while the networks load
     from lungsight.inference import load_model
 
     given = _given(inputs or [], from_file)
