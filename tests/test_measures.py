@@ -156,6 +156,16 @@ def test_a_cut_film_or_one_lung_gives_neither_ratio_nor_severity(flag: Flag) -> 
     assert not can_grade((flag,))
 
 
+def test_a_strip_along_the_diaphragm_is_no_heart() -> None:
+    heart = np.zeros((90, 100), bool)
+    heart[54:65, 35:60] = True
+    heart[45:54, 35:36] = True  # a bounding box of 500 pixels
+    heart[54, 40:49] = False  # of which 275 are heart, 0.55
+    assert cardiothoracic(heart, chest()) is not None
+    heart[54, 49] = False
+    assert cardiothoracic(heart, chest()) is None
+
+
 def test_heart_begins_at_the_threshold_of_the_card() -> None:
     heart = np.zeros((90, 100), np.float32)
     heart[45:70, 35:60] = 0.25

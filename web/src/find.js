@@ -298,10 +298,14 @@ export function ratioOf(heartMap, { width, height, values }, threshold) {
     }
     if (start >= 0 && (!chest || stop - start > chest[1] - chest[0])) chest = [start, stop];
   }
-  let [start, stop] = [width, 0];
+  let [start, stop, top, bottom] = [width, 0, height, 0];
   for (let i = 0; i < values.length; i += 1) {
-    if (heart.is(i)) [start, stop] = [Math.min(start, i % width), Math.max(stop, (i % width) + 1)];
+    if (!heart.is(i)) continue;
+    const y = Math.floor(i / width);
+    [start, stop] = [Math.min(start, i % width), Math.max(stop, (i % width) + 1)];
+    [top, bottom] = [Math.min(top, y), Math.max(bottom, y + 1)];
   }
+  if (heart.area < 0.55 * (stop - start) * (bottom - top)) return null;
   const ratio = (stop - start) / (chest[1] - chest[0]);
   return ratio < 0.3 || ratio > 0.8 || start < chest[0] || stop > chest[1] ? null : ratio;
 }
