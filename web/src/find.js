@@ -305,7 +305,7 @@ export function ratioOf(heartMap, { width, height, values }, threshold) {
     [start, stop] = [Math.min(start, i % width), Math.max(stop, (i % width) + 1)];
     [top, bottom] = [Math.min(top, y), Math.max(bottom, y + 1)];
   }
-  if (heart.area < 0.55 * (stop - start) * (bottom - top)) return null;
+  if (heart.area / ((stop - start) * (bottom - top)) < 0.55) return null;
   const ratio = (stop - start) / (chest[1] - chest[0]);
   return ratio < 0.3 || ratio > 0.8 || start < chest[0] || stop > chest[1] ? null : ratio;
 }

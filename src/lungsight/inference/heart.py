@@ -117,7 +117,7 @@ def cardiothoracic(
     columns = np.flatnonzero(heart.any(axis=0))
     start, stop = int(columns[0]), int(columns[-1]) + 1
     rows = np.flatnonzero(heart.any(axis=1))
-    if heart.sum() < MIN_FILL * (stop - start) * (rows[-1] + 1 - rows[0]):
+    if heart.sum() / ((stop - start) * (rows[-1] + 1 - rows[0])) < MIN_FILL:
         return None
     # Drawn where the heart is widest on one row, which is near both of its borders.
     row = int(np.argmax(heart.sum(axis=1)))
