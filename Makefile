@@ -52,7 +52,7 @@ coverage: $(VENV)/.dev
 	env -i HOME="$$HOME" PATH="$$PATH" $(DATA) $(BIN)/python -m pytest -n 2 -q --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 # Small modules changed by a machine, a thousand times, with the tests that are about them; a change that no test sees
-# is listed by `mutmut results`. A quarter of an hour; what is done is not done again.
+# is listed by `mutmut results`. It takes long; what is done is not done again.
 mutation: $(VENV)/.dev
 	env -i HOME="$$HOME" PATH="$$PATH" $(BIN)/python -m mutmut run --max-children 2
 	$(BIN)/python -m mutmut results

@@ -61,49 +61,62 @@ def test_there_and_back(case: str, tmp_path: Path) -> None:
 
 IN_KERAS = """
 import sys, numpy, keras
-path, folder = sys.argv[1:]
-given = numpy.load(folder + "/given.npy")
-model = keras.models.load_model(path, compile=False)
-numpy.save(folder + "/said.npy", keras.ops.convert_to_numpy(model(given)))
-print(model.count_params())
-for layer in model.layers:
-    layer.set_weights([w + numpy.float32(0.01) for w in layer.get_weights()])
-numpy.save(folder + "/changed.npy", keras.ops.convert_to_numpy(model(given)))
-model.save(folder + "/k3.keras")
-model.save(folder + "/k3.h5")
-model.save_weights(folder + "/k3.weights.h5")
+for folder in sys.argv[1:]:
+    given = numpy.load(folder + "/given.npy")
+    model = keras.models.load_model(folder + "/n.h5", compile=False)
+    numpy.save(folder + "/said.npy", keras.ops.convert_to_numpy(model(given)))
+    print(model.count_params())
+    for layer in model.layers:
+        layer.set_weights([w + numpy.float32(0.01) for w in layer.get_weights()])
+    numpy.save(folder + "/changed.npy", keras.ops.convert_to_numpy(model(given)))
+    model.save(folder + "/k3.keras")
+    model.save(folder + "/k3.h5")
+    model.save_weights(folder + "/k3.weights.h5")
 """
 
 
-@pytest.mark.skipif(find_spec("keras") is None, reason="keras is not installed (pip install keras)")
-@pytest.mark.parametrize("case", CASES)
-def test_keras_says_the_same_both_ways(case: str, tmp_path: Path) -> None:
-    """Keras 3 on PyTorch loads what is written here, and what it writes is read here; equal within 1e-5."""
-    network, size = make(case)
-    (tmp_path / "n.h5").write_bytes(keras_bytes(network, size))
-    given = np.random.default_rng(0).random((2, *size, CASES[case][2]), np.float32)
-    np.save(tmp_path / "given.npy", given)
+@pytest.fixture(scope="module")
+def in_keras(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, int]]:
+    """Of each case a folder in which Keras has been, and how many parameters it counted; one process for all."""
+    if find_spec("keras") is None:
+        pytest.skip("keras is not installed (pip install keras)")
+    folders = {case: tmp_path_factory.mktemp("keras") for case in CASES}
+    for case, folder in folders.items():
+        network, size = make(case)
+        (folder / "n.h5").write_bytes(keras_bytes(network, size))
+        np.save(folder / "given.npy", np.random.default_rng(0).random((2, *size, CASES[case][2]), np.float32))
+    home = str(tmp_path_factory.mktemp("home"))
     done = subprocess.run(
-        [sys.executable, "-c", IN_KERAS, str(tmp_path / "n.h5"), str(tmp_path)],
+        [sys.executable, "-c", IN_KERAS, *map(str, folders.values())],
         capture_output=True,
         text=True,
-        env=os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "KERAS_HOME": str(tmp_path)},
+        env=os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "KERAS_HOME": home},
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) == count_parameters(network)
+    counts = map(int, done.stdout.split()[-len(CASES) :])
+    return {case: (folder, count) for (case, folder), count in zip(folders.items(), counts, strict=True)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_keras_says_the_same_both_ways(case: str, in_keras: dict[str, tuple[Path, int]]) -> None:
+    """Keras 3 on PyTorch loads what is written here, and what it writes is read here; equal within 1e-5."""
+    folder, count = in_keras[case]
+    network, _ = make(case)
+    assert count == count_parameters(network)
+    given = np.load(folder / "given.npy")
 
     def ours(one: torch.nn.Module) -> np.ndarray:
         with torch.inference_mode():
             found = torch.sigmoid(one(torch.from_numpy(given.transpose(0, 3, 1, 2)))).numpy()
         return found.transpose(0, 2, 3, 1) if found.ndim == 4 else found
 
-    assert np.abs(ours(network) - np.load(tmp_path / "said.npy")).max() < 1e-5
-    changed = np.load(tmp_path / "changed.npy")
-    assert np.abs(changed - np.load(tmp_path / "said.npy")).max() > 1e-4
+    assert np.abs(ours(network) - np.load(folder / "said.npy")).max() < 1e-5
+    changed = np.load(folder / "changed.npy")
+    assert np.abs(changed - np.load(folder / "said.npy")).max() > 1e-4
     for name in ("k3.keras", "k3.h5", "k3.weights.h5"):
         if name == "k3.weights.h5" and case == "cnn":
             continue  # such a file does not say the input's size, without which the dense layer has no shape
-        assert np.abs(ours(read_keras(tmp_path / name).network) - changed).max() < 1e-5, name
+        assert np.abs(ours(read_keras(folder / name).network) - changed).max() < 1e-5, name
 
 
 def test_the_papers_networks_at_full_width_have_their_counts() -> None:
