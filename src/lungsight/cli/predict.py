@@ -28,7 +28,7 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="X-rays (PNG, JPEG, BMP, TIFF, DICOM), folders, patterns, zip and tar files, addresses (s3:// ...).",
+            help="X-rays (PNG, JPEG, BMP, TIFF, DICOM), folders, patterns, zip and tar files, addresses (s3://, https://).",
             metavar="INPUTS...",
         ),
     ] = None,
