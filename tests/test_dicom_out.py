@@ -201,7 +201,7 @@ def test_report_has_the_areas_and_the_score_only_if_asked() -> None:
     assert "at the detector" in str(read(results(source())["SR"]))
 
 
-SECRETS = ("Doe", "SECRET-77", "19700101", "Hospital", "2020")
+SECRETS = ("Doe", "SECRET-77", "19700101", "Hospital", "20200102")
 
 
 @pytest.mark.parametrize("new", [False, True])
