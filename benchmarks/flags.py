@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from inversion import RIDGE, read, resized, rows
 from lungsight.inference import load_model
-from lungsight.inference.sides import SIDE
+from lungsight.inference.polarity import SIDE
 from lungsight.metrics.linear import wilson_bounds
 from lungsight.wording import Flag
 

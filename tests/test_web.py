@@ -133,7 +133,7 @@ def test_inversion_is_told_as_the_package_tells_it(scripts: Path) -> None:
 
 
 SIDES = {
-    "side": sides.SIDE,
+    "side": SIDE,
     "template": sides.TEMPLATE.ravel().tolist(),
     "scale": sides.SCALE,
     "heart": sides.HEART,

@@ -59,7 +59,7 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
         "note": str(XRayNote.INVERSION_UNDONE),
     }
     found["sides"] = {
-        "side": sides.SIDE,
+        "side": polarity.SIDE,
         "template": sides.TEMPLATE.ravel().tolist(),
         "scale": sides.SCALE,
         "heart": sides.HEART,

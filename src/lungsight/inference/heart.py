@@ -108,8 +108,7 @@ def cardiothoracic(
     """
     heart = largest_component(heart)
     right, left = labels == RIGHT, labels == LEFT
-    areas = sorted((int(right.sum()), int(left.sum())))
-    if heart.mean() < MIN_HEART or areas[1] == 0 or areas[0] < MIN_SIDE * areas[1]:
+    if not measurable(heart, right, left):
         return None
     chest = _chest(right | left)
     if chest is None:
@@ -125,6 +124,12 @@ def cardiothoracic(
     if not PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1] or start < chest.start or stop > chest.stop:
         return None
     return Cardiothoracic(ratio, Width(row, start, stop), chest, _doubts(labels, chest, aspect))
+
+
+def measurable(heart: NDArray[np.bool_], right: NDArray[np.bool_], left: NDArray[np.bool_]) -> bool:
+    """Whether (H, W) masks of the heart and both lungs are large enough, and the lungs alike enough, to measure by."""
+    smaller, larger = sorted((int(right.sum()), int(left.sum())))
+    return bool(heart.mean() >= MIN_HEART) and larger > 0 and smaller >= MIN_SIDE * larger
 
 
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

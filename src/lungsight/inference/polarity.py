@@ -17,6 +17,13 @@ UNDO = -0.5
 was, cropped, with bars, brighter, darker, tilted, on its side or upside down (`benchmarks/inversion.py limits`)."""
 
 
+def thumbnail(image: NDArray[np.float32]) -> tuple[NDArray[np.float64], float] | None:
+    """(h, w) in [0, 1] -> (`SIDE`, `SIDE`) and its standard deviation; None where it is of one grey or not finite."""
+    small = resize_image(image, (SIDE, SIDE)).astype(np.float64)
+    spread = float(small.std())
+    return (small, spread) if spread > 1e-3 else None
+
+
 def polarity(image: NDArray[np.float32]) -> float:
     """How much an image looks like a chest X-ray with bright bones (about 1), and not like its negative (about -1).
 
@@ -30,10 +37,10 @@ def polarity(image: NDArray[np.float32]) -> float:
     Returns:
         0 for an image of one grey.
     """
-    small = resize_image(image, (SIDE, SIDE)).astype(np.float64)
-    spread = float(small.std())
-    if not spread > 1e-3:  # blank, or not finite
+    found = thumbnail(image)
+    if found is None:
         return 0.0
+    small, spread = found
     return float(((small - small.mean()) * TEMPLATE).sum() / spread / SCALE)
 
 

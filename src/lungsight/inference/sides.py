@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lungsight.inference.heart import MIN_HEART, MIN_SIDE, largest_component
+from lungsight.inference.heart import largest_component, measurable
 from lungsight.inference.lung_masks import LEFT, RIGHT
-from lungsight.preprocess import resize_image
+from lungsight.inference.polarity import SIDE, thumbnail
 
-SIDE = 16
 SURE_HEART = 0.5
 """On the heart's probability: from it on a pixel counts here, whatever threshold the card has for the heart's edge."""
 HEART = (0.04, 0.25)
@@ -33,8 +32,7 @@ def heart_offset(heart: NDArray[np.bool_], labels: NDArray[np.uint8]) -> float |
     """
     heart = largest_component(heart)
     right, left = labels == RIGHT, labels == LEFT
-    areas = sorted((int(right.sum()), int(left.sum())))
-    if heart.mean() < MIN_HEART or areas[0] < MIN_SIDE * areas[1] or not areas[0]:
+    if not measurable(heart, right, left):
         return None
     at, first, second = (float(np.nonzero(one)[1].mean()) for one in (heart, right, left))
     return (at - (first + second) / 2) / (second - first) if second > first else None
@@ -52,10 +50,10 @@ def sidedness(image: NDArray[np.float32]) -> float:
     Returns:
         0 for an image of one grey.
     """
-    small = resize_image(image, (SIDE, SIDE)).astype(np.float64)
-    spread = float(small.std())
-    if not spread > 1e-3:  # blank, or not finite
+    found = thumbnail(image)
+    if found is None:
         return 0.0
+    small, spread = found
     half = SIDE // 2
     difference = small[:, :half] - small[:, ::-1][:, :half]
     return float((difference * TEMPLATE).sum() / spread / SCALE)
