@@ -266,6 +266,7 @@ def test_downloads(page: Any, model: Lungsight) -> None:
     assert row["mask_threshold"] == 0.2 and row["mask_corrected"] is False
     assert row["right_lung_px"] + row["left_lung_px"] == pytest.approx(expected.sum(), rel=0.01)
     assert row["right_lung_mm2"] == pytest.approx(row["right_lung_px"] * 3, rel=0.001)
+    assert row["zone_px"] == [] or sum(row["zone_px"]) == pytest.approx(expected.sum(), rel=0.01)
     assert "png" not in figures.decode()
     for value in PATIENT.values():
         assert value.encode() not in mask + picture + seg + figures
@@ -689,6 +690,10 @@ def test_turn_flip_and_one_to_one(page: Any) -> None:
     assert "top" in page.locator("#mark-right").get_attribute("class")
     page.click("#one")
     page.wait_for_function("() => document.getElementById('canvas').dataset.scale === '1.000'")
+    page.click("#full")
+    page.wait_for_function("() => document.fullscreenElement?.id === 'view'")
+    page.click("#full")
+    page.wait_for_function("() => !document.fullscreenElement")
 
 
 def drag(page: Any, start: tuple[float, float], end: tuple[float, float], element: str = "#canvas") -> None:
@@ -749,8 +754,14 @@ def test_the_brush_corrects_the_mask(page: Any, model: Lungsight) -> None:
     assert row["right_lung_px"] == pytest.approx(added[0], abs=1)
     page.click("#undo")
     assert areas(page) == removed
-    page.keyboard.press("u")
+    page.wait_for_function(KEPT + "all) => all[0]?.edited && true)")
+    page.reload()
+    opened(page)
+    assert areas(page) == removed and page.locator("#undo").count() == 0
+    page.click("#automatic")
     assert areas(page) == before and page.locator("#corrected").count() == 0
+    page.keyboard.press("u")
+    assert areas(page) == removed
 
 
 def test_two_films_side_by_side(page: Any) -> None:
@@ -767,6 +778,33 @@ def test_two_films_side_by_side(page: Any) -> None:
     page.wait_for_function("() => document.getElementById('canvas').dataset.zoom > 2")
     page.select_option("#compare", label="nothing")
     page.wait_for_function("() => !document.getElementById('canvas-other')")
+
+
+def test_what_is_on_the_screen_stays_whatever_else_is_read(page: Any) -> None:
+    """The picture of two films was gone once a table or an archive had opened three others."""
+    upload(page, *((f"{number}.png", png(draw_chest(seed=number))) for number in range(6)))
+    settled(page, 6)
+    opened(page)
+    page.select_option("#compare", label="5.png")
+    page.wait_for_function("() => document.getElementById('canvas-other')?.dataset.zoom === '1.00'")
+    name, table = download(page, "#get-csv")
+    assert name == "lungsight.csv" and table.count(b"\r\n") == 7
+    rendered(page)
+    expect(page.locator("#told")).to_contain_text("Lung areas")
+    page.check("#tools input[value=window]", force=True)
+    drag(page, (0.4, 0.4), (0.6, 0.4), "#canvas-other")  # told by the page's errors where the film is closed
+    page.check("#tools input[value=remove]", force=True)
+    drag(page, (0.4, 0.4), (0.6, 0.6), "#canvas-other")  # the brush is for the film that is described
+    assert page.locator("#corrected").count() == 0
+    name, picture = download(page, "#get-overlay")
+    shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    size = page.locator(".pane canvas").evaluate_all("all => all.map((e) => [e.width, e.height])")
+    assert shown.shape[1] == size[0][0] + size[1][0] + 2
+    second = shown[60 : size[1][1], size[0][0] + 2 :]
+    assert near(second[..., ::-1].astype(int), (230, 159, 0)).sum() > 100
+    caption = page.locator(".caption").nth(1).bounding_box()
+    tools = page.locator(".tools").bounding_box()
+    assert caption["y"] + caption["height"] <= tools["y"]
 
 
 def test_the_outline_is_as_wide_at_any_zoom(page: Any) -> None:
@@ -807,6 +845,14 @@ def test_severity_zones_and_heart_come_first(browser: Any) -> None:
             page.locator(one).bounding_box()["y"] for one in ("#severity", "#ratio", "#verdict", "#worth")
         ]
         assert boxes == sorted(boxes)
+        for width in (1440, 1150, 1024, 761, 390):  # no figure without its interval, and none under another
+            page.set_viewport_size({"width": width, "height": 900})
+            rendered(page)
+            for limit in page.locator("#summary .soft").all():
+                assert limit.is_visible(), (width, limit.text_content())
+            assert page.locator("#summary").evaluate("e => e.scrollWidth <= e.clientWidth")
+        page.set_viewport_size({"width": 1300, "height": 900})
+        rendered(page)
         cells = page.locator("#zones-table td:nth-child(2)").all_inner_texts()
         assert cells == [f"{score:.1f}" for score in told.severity_zones]
         # Redder where a zone is shaded, yellow along the heart's width; gone with their switches.
@@ -822,6 +868,20 @@ def test_severity_zones_and_heart_come_first(browser: Any) -> None:
 
 
 # Words
+
+
+def test_figures_are_rounded_as_python_rounds_them(page: Any) -> None:
+    """The browser's own `toFixed` makes 3.3 of 3.25, where tables and terminal say 3.2."""
+    rng = np.random.default_rng(8)
+    values = [3.25, 0.75, 8.25, 0.125, 0.375, 2.5, 0.5, 1.5, 1.005, 0.35, 0.0, 17.95, *rng.random(200) * 18]
+    found = page.evaluate(
+        """async (values) => {
+            const { fixed } = await import("/static/numbers.js");
+            return values.map((value) => [0, 1, 2].map((digits) => fixed(value, digits)));
+        }""",
+        values,
+    )
+    assert found == [[f"{value:.{digits}f}" for digits in range(3)] for value in values]
 
 
 def test_what_the_score_is_worth(browser: Any, tmp_path: Path) -> None:
@@ -840,8 +900,10 @@ def test_what_the_score_is_worth(browser: Any, tmp_path: Path) -> None:
 
 
 def test_the_file_is_described_without_its_patient(page: Any) -> None:
-    upload(page, ("a.dcm", dicom(ViewPosition="PA")))
+    upload(page, ("a.dcm", dicom(ViewPosition="PA", PatientOrientation=["R", "F"])))
     opened(page)
+    expect(page.locator("#mark-right")).to_have_text("R")
+    assert "right" in page.locator("#mark-right").get_attribute("class")
     facts = page.locator("#facts").inner_text()
     assert "DICOM, 8 bits" in facts and "160 × 200" in facts and "PA" in facts and "2.000 × 1.500 mm" in facts
     whole = page.content()
@@ -889,6 +951,12 @@ def test_the_print_is_a_report(page: Any) -> None:
     ):
         assert page.locator(shown).is_visible(), shown
     assert page.locator("#canvas").bounding_box()["height"] > 200
+    # Nothing is drawn anew for paper, which has another shape than the screen: the film must not be stretched to it.
+    assert page.locator("#canvas").evaluate("e => getComputedStyle(e).objectFit") == "contain"
+    back = "() => getComputedStyle(document.querySelector('.axis')).backgroundColor"
+    light = page.evaluate(back)
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(back) == light
     # Paper is as wide as a tablet, and what limits a figure is printed beside it.
     page.set_viewport_size({"width": 794, "height": 1123})
     for limit in page.locator("#summary .soft").all():

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from lungsight.errors import InputError, MissingExtraError, OutputError
 from lungsight.inference.result import ResultRecord
-from lungsight.wording import Decision, Flag, GateAnswer, Status
+from lungsight.wording import Decision, Flag, GateAnswer, RatioNote, Status
 from lungsight.writers.contact import entries_of, write_contact_sheet
 from lungsight.writers.dicom_seg import write_dicom_seg
 from lungsight.writers.images import COLOURS, LEFT, RIGHT, overlay, thumbnail, write_mask, write_picture
@@ -261,7 +261,14 @@ def test_contact_sheet(tmp_path: Path, labels: Any) -> None:
             ResultRecord(
                 input=evil,
                 status=Status.OK,
-                probability=0.5,
+                probability=0.625,
+                low=0.125,
+                high=0.75,
+                severity=3.25,
+                severity_low=0.0,
+                severity_high=8.75,
+                cardiothoracic_ratio=0.375,
+                ratio_note=RatioNote.MAGNIFIED,
                 overlay="overlays/a.jpg",
                 flags=(Flag.ONE_LUNG,),
             )
@@ -273,6 +280,11 @@ def test_contact_sheet(tmp_path: Path, labels: Any) -> None:
     page = (tmp_path / "contact.html").read_text("utf-8")
     entries = _entries(page)
     assert [entry["name"] for entry in entries] == [evil, "b.png", "c.png", "b.png"]
+    # As the terminal writes them: the page's script would round 3.25 to 3.3.
+    assert entries[0]["severity_words"] == "3.2 of 18 (0.0 to 8.8)"
+    assert entries[0]["ratio_words"] == "0.38 (AP: too large)"
+    assert entries[0]["score_words"] == "0.62 (0.12 to 0.75)"
+    assert entries[1]["severity_words"] == "cannot tell" and entries[1]["score_words"] == ""
     assert "Research use only, not for diagnosis" in page
     assert "<img src=x" not in page and "A &lt;run&gt; &amp; more" in page
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)

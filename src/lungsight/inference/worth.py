@@ -39,6 +39,14 @@ def ratio_words(row: ResultRecord) -> str:
     return f"{words} (AP: too large)" if row.ratio_note is RatioNote.MAGNIFIED else words
 
 
+def score_words(row: ResultRecord) -> str:
+    """The COVID-19 score with its interval; empty where there is none."""
+    if row.probability is None:
+        return ""
+    between = "" if row.low is None or row.high is None else f" ({row.low:.2f} to {row.high:.2f})"
+    return f"{row.probability:.2f}{between}"
+
+
 def worth(bundle: Bundle) -> tuple[str, ...]:
     """One sentence for severity and one for the score, of the networks that are there and whose cards say it."""
     found = []

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lungsight.files import AtomicStream
 from lungsight.inference.result import ResultRecord
+from lungsight.inference.worth import ratio_words, score_words, severity_words
 from lungsight.wording import GateAnswer, Status, words
 from lungsight.writers.contact_page import HEAD, SCRIPT
 from lungsight.writers.images import thumbnail
@@ -120,14 +121,11 @@ def _entry(row: ResultRecord, picture: bytes | None) -> dict[str, Any]:
         "status": row.status,
         "error": row.message,
         "severity": row.severity,
-        "severity_low": row.severity_low,
-        "severity_high": row.severity_high,
-        "ratio": row.cardiothoracic_ratio,
-        "note": str(row.ratio_note or ""),
+        "severity_words": severity_words(row),
+        "ratio_words": ratio_words(row),
         "doubts": list(map(str, row.ratio_doubts)),
         "p": row.probability,
-        "low": row.low,
-        "high": row.high,
+        "score_words": score_words(row),
         "decision": row.decision,
         "reasons": list(row.reasons),
         "flags": sorted(set(map(str, row.flags)) - set(map(str, row.reasons))),

@@ -73,7 +73,7 @@ SCRIPT = """<script>
 "use strict";
 const PAGE = 120;
 const byId = (id) => document.getElementById(id);
-// Entries hold codes; their English comes from lungsight/wording.py.
+// Entries hold codes, whose English comes from lungsight/wording.py, and figures as Python writes them.
 const words = JSON.parse(byId("words").textContent);
 const say = (kind, codes) => codes.map((code) => words[kind][code] || code).join("; ");
 // Thumbnails stay in their elements as text until they are shown.
@@ -120,17 +120,12 @@ function card(entry) {
   line(item, entry.error, "warn");
   if (entry.status === "refused") line(item, "refused: " + say("reason", entry.reasons), "warn");
   if (entry.status === "ok") {
-    const {severity, severity_low: least, severity_high: most, ratio} = entry;
-    const between = least === null ? "" : ` (${least.toFixed(1)} to ${most.toFixed(1)})`;
-    line(item, "severity " + (severity === null ? "cannot tell" : `${severity.toFixed(1)} of 18${between}`));
-    const magnified = entry.note === "magnified" ? " (AP: too large)" : "";
-    line(item, "cardiothoracic ratio " + (ratio === null ? "cannot tell" : ratio.toFixed(2) + magnified));
+    line(item, "severity " + entry.severity_words);
+    line(item, "cardiothoracic ratio " + entry.ratio_words);
     line(item, say("ratiodoubt", entry.doubts), "soft");
   }
   if (entry.p !== null) {
-    const range = entry.low !== null && entry.high !== null
-      ? ` (${entry.low.toFixed(2)} to ${entry.high.toFixed(2)})` : "";
-    line(item, `score: ${say("decision", [entry.decision])}, ${entry.p.toFixed(2)}${range}`);
+    line(item, `score: ${say("decision", [entry.decision])}, ${entry.score_words}`);
   } else if (entry.status === "ok") {
     line(item, say("decision", [entry.decision]) + ": " + say("reason", entry.reasons), "soft");
   }

@@ -6,6 +6,8 @@ import { dropped, Films, picked } from "./films.js";
 import { html } from "./html.js";
 import { paint } from "./lungs.js";
 import { brief, Details, doubts, HeatWords, refused, scored, Summary } from "./report.js";
+import { fixed, percent } from "./numbers.js";
+import { seen } from "./seen.js";
 import { render } from "./vendor/preact.js";
 import { Viewer } from "./viewer.js";
 
@@ -26,7 +28,7 @@ const state = {
   look: { opacity: 0.2, outline: true, heat: false, zones: true, widths: true },
   keys: localStorage.getItem("lungsight-keys") !== "off",
 };
-const films = new Films(onFilm);
+const films = new Films(onFilm, () => [state.shown, state.other]);
 const viewers = {};
 
 // The list
@@ -136,7 +138,7 @@ function lengthOf({ found, ruler: { from, to } }) {
   const { spacing_row_mm: down, spacing_column_mm: across } = found;
   if (!down) return `${Math.round(Math.hypot(dx, dy))} px`;
   const kind = state.words.spacingkind?.[found.spacing_kind];
-  return `${Math.hypot(dx * across, dy * down).toFixed(1)} mm${kind ? ` (${kind})` : ""}`;
+  return `${fixed(Math.hypot(dx * across, dy * down), 1)} mm${kind ? ` (${kind})` : ""}`;
 }
 
 /** What is drawn beside the outline. */
@@ -186,6 +188,15 @@ function undo() {
   masks();
 }
 
+/** Back to what the network found, also where a reload has left nothing to undo. */
+function dropCorrection() {
+  const film = state.shown;
+  film.undo = [...(film.undo ?? []), film.edited].slice(-UNDO);
+  film.edited = null;
+  films.save(film);
+  masks();
+}
+
 // The viewer
 
 function mount(name, canvas) {
@@ -211,19 +222,21 @@ function mount(name, canvas) {
       draw();
     },
     paint: brush,
-    painted() { films.save(state.shown); draw(); },
+    marked() { films.save(filmOf(name)); draw(); },
     ruler(from, to) {
       filmOf(name).ruler = { from, to };
       masks(name);
     },
   });
-  viewers[name].tool = state.tool;
+  viewers[name].tool = toolOf(name);
 }
+/** The brush works on the film whose areas are told. */
+const toolOf = (name) => (name === "other" && ["add", "remove"].includes(state.tool) ? "move" : state.tool);
 const refs = { main: (canvas) => mount("main", canvas), other: (canvas) => mount("other", canvas) };
 
 function setTool(tool) {
   state.tool = tool;
-  for (const viewer of Object.values(viewers)) viewer.tool = tool;
+  for (const [name, viewer] of Object.entries(viewers)) viewer.tool = toolOf(name);
   draw();
 }
 
@@ -237,7 +250,7 @@ function Stage({ name, film }) {
   const shown = mark(film, viewers[name]);
   const number = films.all.indexOf(film) + 1;
   return html`<div class="pane">
-    <canvas id=${name === "main" ? "canvas" : "canvas-other"} ref=${refs[name]} tabindex="0" role="img" class=${`tool-${state.tool}`}
+    <canvas id=${name === "main" ? "canvas" : "canvas-other"} ref=${refs[name]} tabindex="0" role="img" class=${`tool-${toolOf(name)}`}
       aria-label=${`X-ray ${number} of ${films.all.length}${maskShown(film) ? " with the lungs outlined" : ""}`} aria-describedby="keys-hint"></canvas>
     ${shown && html`<span class=${`corner ${shown.side}`} id=${name === "main" ? "mark-right" : "mark-right-other"}>${shown.words}</span>`}
     ${state.other && html`<span class="caption">${film.name}</span>`}</div>`;
@@ -256,7 +269,7 @@ function Controls({ film }) {
   const range = grey.high - grey.low;
   const whole = grey.values.BYTES_PER_ELEMENT === 1 ? { low: 0, high: 255, most: 512 } : { low: grey.low, high: grey.high, most: 2 * range };
   const fine = range > 64 ? 1 : range / 256;
-  const shown = (value) => (range > 64 ? Math.round(value) : value.toFixed(2));
+  const shown = (value) => (range > 64 ? Math.round(value) : fixed(value, 2));
   const others = films.all.filter((one) => one.state === "done" && one !== film);
   const painting = state.tool === "add" || state.tool === "remove";
   const marks = [["own", "network", found.mask_threshold], ["paper", "paper 0.2", state.about.paper_mask_threshold]];
@@ -264,7 +277,8 @@ function Controls({ film }) {
     <fieldset class="tools-row" id="tools"><legend class="unseen">What dragging does</legend>${Object.entries(TOOLS).map(([tool, words]) => html`
       <label><input type="radio" name="tool" value=${tool} checked=${state.tool === tool} disabled=${["add", "remove"].includes(tool) && !maskShown(film)} onChange=${() => setTool(tool)} /><span>${words}</span></label>`)}
       ${film.undo?.length ? html`<button id="undo" type="button" onClick=${undo}>Undo</button>` : null}
-      ${film.ruler && html`<button id="no-ruler" type="button" onClick=${() => { film.ruler = null; masks(); }}>Remove ruler</button>`}</fieldset>
+      ${film.edited && html`<button id="automatic" type="button" onClick=${dropCorrection}>Network's mask again</button>`}
+      ${film.ruler && html`<button id="no-ruler" type="button" onClick=${() => { film.ruler = null; films.save(film); masks(); }}>Remove ruler</button>`}</fieldset>
     ${painting && html`<${Slider} id="brush" label="Brush" value=${state.brush} text=${`${state.brush} px`} min="4" max="120" onInput=${(e) => { state.brush = Number(e.target.value); draw(); }} />`}
     <div class="switches">
       <label><input id="outline" type="checkbox" checked=${state.look.outline} onChange=${(e) => setLook({ outline: e.target.checked })} /> Lungs</label>
@@ -277,9 +291,9 @@ function Controls({ film }) {
       <button id="reset" type="button" onClick=${reset}>Reset view</button>
     </div>
     ${state.look.heat && html`<${HeatWords} found=${found} />`}
-    <div class="threshold"><${Slider} id="threshold" label="Mask threshold" value=${film.threshold} text=${film.threshold.toFixed(2)} min="0.02" max="0.98" step="0.01" disabled=${Boolean(film.edited)} onInput=${(e) => setThreshold(Number(e.target.value))} />
+    <div class="threshold"><${Slider} id="threshold" label="Mask threshold" value=${film.threshold} text=${fixed(film.threshold, 2)} min="0.02" max="0.98" step="0.01" disabled=${Boolean(film.edited)} onInput=${(e) => setThreshold(Number(e.target.value))} />
       <span class="marks">${marks.map(([id, words, value]) => html`<button type="button" class="mark" id=${id} disabled=${Boolean(film.edited)} onClick=${() => setThreshold(value)}>${words}</button>`)}</span></div>
-    <${Slider} id="opacity" label="Lung colour" value=${state.look.opacity} text=${`${Math.round(100 * state.look.opacity)} %`} min="0" max="1" step="0.05" onInput=${(e) => setLook({ opacity: Number(e.target.value) })} />
+    <${Slider} id="opacity" label="Lung colour" value=${state.look.opacity} text=${percent(state.look.opacity)} min="0" max="1" step="0.05" onInput=${(e) => setLook({ opacity: Number(e.target.value) })} />
     <${Slider} id="level" label="Level" value=${own.center} text=${shown(own.center)} min=${whole.low} max=${whole.high} step=${fine} onInput=${(e) => setFilmLook({ center: Number(e.target.value) })} />
     <${Slider} id="window" label="Window" value=${own.width} text=${shown(own.width)} min=${fine * 2} max=${whole.most} step=${fine} onInput=${(e) => setFilmLook({ width: Number(e.target.value) })} />
     <details><summary id="keys-hint">Keys and gestures</summary>
@@ -377,10 +391,11 @@ function Downloads({ film }) {
   const { found } = film;
   const button = (id, words, work, disabled) => html`<button id=${id} type="button" disabled=${Boolean(disabled || state.busy)} onClick=${() => busy("Working …", work)}>${words}</button>`;
   const areas = () => (refused(found) ? null : films.areas(film));
+  const panes = () => ["main", "other"].filter((name) => viewers[name]?.film).map((name) => ({ viewer: viewers[name], mark: mark(filmOf(name), viewers[name]) }));
   const lines = () => [NOTICE, ...(film.edited ? ["Mask corrected by hand."] : [])];
   return html`<h3>Download</h3><div class="buttons downloads">
     ${button("get-mask", film.edited ? "Corrected mask (PNG)" : "Mask (PNG)", async () => save(await maskOf(film, film.open.automatic), maskName(film)), !maskShown(film))}
-    ${button("get-overlay", "Picture as seen (PNG)", async () => save(await viewers.main.export(lines(), [mark(film, viewers.main)].filter(Boolean)), `${stem(film)}-overlay.png`))}
+    ${button("get-overlay", "Picture as seen (PNG)", async () => save(await seen(panes(), lines()), `${stem(film)}-overlay.png`))}
     ${found.format === "DICOM" && button("get-seg", film.edited ? "Corrected DICOM SEG" : "DICOM SEG", async () => save(await segOf(film, film.open.automatic), segName(film)), !maskShown(film))}
     ${button("get-json", "Figures (JSON)", async () => save(json([record(film, areas())]), `${stem(film)}.json`))}
     <button id="print" type="button" onClick=${() => window.print()}>Print</button></div>`;
@@ -400,7 +415,7 @@ function Told({ film }) {
 
 function Rest({ film }) {
   return html`<${Details} entry=${film} about=${state.about} words=${state.words} areas=${films.areas(film)} zones=${films.zones(film)} shown=${maskShown(film)}><${Downloads} film=${film} /><//>
-    <p class="print-only">Printed ${new Date().toLocaleString("en-GB")}; mask threshold ${film.threshold.toFixed(2)}; Lungsight ${state.about.version}. ${NOTICE}</p>`;
+    <p class="print-only">Printed ${new Date().toLocaleString("en-GB")}; mask threshold ${fixed(film.threshold, 2)}; Lungsight ${state.about.version}. ${NOTICE}</p>`;
 }
 
 // The page

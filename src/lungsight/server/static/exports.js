@@ -23,7 +23,7 @@ export function record(entry, areas) {
   if (entry.state !== "done") return { input: entry.name, status: "failed", message: entry.words };
   const { spacing_row_mm: down, spacing_column_mm: across } = found;
   const size = (pixels) => (down ? pixels * down * across : null);
-  const { right, left } = areas ?? { right: null, left: null };
+  const { right, left, zones } = areas ?? { right: null, left: null, zones: null };
   return {
     ...found,
     input: entry.name,
@@ -32,6 +32,7 @@ export function record(entry, areas) {
     left_lung_px: left === null ? null : Math.round(left),
     right_lung_mm2: right === null ? null : size(right),
     left_lung_mm2: left === null ? null : size(left),
+    zone_px: zones ? zones.map((one) => Math.round(one)) : [],
     mask_corrected: Boolean(entry.edited),
   };
 }

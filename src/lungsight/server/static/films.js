@@ -10,10 +10,11 @@ const AT_ONCE = 2;
 const DECODED = 3;
 
 export class Films {
-  /** `changed(film)` is called whenever something of a film changes. */
-  constructor(changed) {
+  /** `changed(film)` is called whenever something of a film changes; `shown()` gives the films on the screen. */
+  constructor(changed, shown) {
     this.all = [];
     this.changed = changed;
+    this.shown = shown;
     this.active = new Map();
     this.decoded = [];
     this.next = Date.now();
@@ -128,7 +129,10 @@ export class Films {
       film.look ??= { center: grey.center, width: grey.window, invert: false };
     }
     this.decoded = [film, ...this.decoded.filter((one) => one !== film)];
-    for (const old of this.decoded.splice(DECODED)) old.open = null;
+    // Those on the screen stay, whatever is opened for a table beside them.
+    const shown = this.shown();
+    for (const old of this.decoded.filter((one) => !shown.includes(one)).slice(DECODED)) old.open = null;
+    this.decoded = this.decoded.filter((one) => one.open);
     this.mask(film);
     return film.open;
   }
@@ -150,12 +154,12 @@ export class Films {
     return pixels?.length || scores?.length ? zoneAreas(this.mask(film)) : null;
   }
 
-  /** Areas of the right and the left lung, in pixels of the file. */
+  /** Areas of the right and the left lung and of the zones (null where they mean nothing), in pixels of the file. */
   areas(film) {
     const { width, height, values } = this.mask(film);
     const share = (film.found.width * film.found.height) / (width * height);
     const { right, left } = areas(values);
-    return { right: right * share, left: left * share };
+    return { right: right * share, left: left * share, zones: this.zones(film)?.map((one) => one * share) ?? null };
   }
 }
 

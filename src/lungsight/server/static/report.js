@@ -2,9 +2,10 @@
 // turned into words by the server's table, so that no text can be missing.
 
 import { html } from "./html.js";
+import { fixed, percent } from "./numbers.js";
 
-const two = (value) => value.toFixed(2);
-const percent = (value) => `${Math.round(100 * value)} %`;
+const two = (value) => fixed(value, 2);
+const one = (value) => fixed(value, 1);
 export const sentence = (words) => words[0].toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
 
 /** Codes of what speaks against the mask or the score. */
@@ -41,9 +42,9 @@ function Severity({ found, about }) {
   }
   const { severity, severity_low: low, severity_high: high } = found;
   const at = (left, width) => ({ left: `${(100 * left) / 18}%`, ...(width === undefined ? {} : { width: `${(100 * width) / 18}%` }) });
-  const range = known(low) ? `${low.toFixed(1)} to ${high.toFixed(1)}` : "";
-  return html`<p class="verdict" id="severity">Severity ${severity.toFixed(1)} <span class="of">of 18</span></p>
-    <div class="scale" role="img" aria-label=${`Severity ${severity.toFixed(1)} of 18${range && `, 90 % interval ${range}`}`}><div class="bar plain">
+  const range = known(low) ? `${one(low)} to ${one(high)}` : "";
+  return html`<p class="verdict" id="severity">Severity ${one(severity)} <span class="of">of 18</span></p>
+    <div class="scale" role="img" aria-label=${`Severity ${one(severity)} of 18${range && `, 90 % interval ${range}`}`}><div class="bar plain">
       <div class="axis"></div>${range && html`<div class="interval" style=${at(low, high - low)}></div>`}<div class="point" style=${at(severity)}></div></div>
       <div class="ends"><span>0: no zone affected</span><span>all zones dense: 18</span></div></div>
     <p class="soft">${range && `90 % interval ${range}. `}${about.severity?.words ?? ""}</p>`;
@@ -61,8 +62,8 @@ export function Summary({ entry, about, words }) {
   const { found } = entry;
   return html`<div id="summary">
     <p class="film-name" title=${entry.name}>${entry.name}</p>
-    <${Severity} found=${found} about=${about} />
-    ${!refused(found) && html`<${Ratio} found=${found} words=${words} />`}
+    <div class="measures"><${Severity} found=${found} about=${about} />
+      ${!refused(found) && html`<${Ratio} found=${found} words=${words} />`}</div>
     <${Score} found=${found} about=${about} words=${words} /></div>`;
 }
 
@@ -83,10 +84,10 @@ function Score({ found, about, words }) {
 function ZoneTable({ found, zones }) {
   if (!zones) return html`<p class="soft" id="no-zones">No zones: the lungs were not found whole.</p>`;
   const names = ["upper", "middle", "lower"];
-  const total = zones.reduce((sum, one) => sum + one, 0) || 1;
+  const total = zones.reduce((sum, each) => sum + each, 0) || 1;
   return html`<table id="zones-table"><thead><tr><th scope="col">Zone</th><th scope="col">Severity, 0 to 3</th><th scope="col">Of the lungs</th></tr></thead><tbody>
     ${zones.map((pixels, i) => html`<tr><th scope="row">${"ABCDEF"[i]}: ${i < 3 ? "right" : "left"} ${names[i % 3]}</th>
-      <td>${found.severity_zones?.length ? found.severity_zones[i].toFixed(1) : "cannot tell"}</td><td>${percent(pixels / total)}</td></tr>`)}</tbody></table>`;
+      <td>${found.severity_zones?.length ? one(found.severity_zones[i]) : "cannot tell"}</td><td>${percent(pixels / total)}</td></tr>`)}</tbody></table>`;
 }
 
 function Doubts({ found, words }) {
@@ -104,7 +105,7 @@ export function AreaTable({ found, areas }) {
   const { spacing_row_mm: down, spacing_column_mm: across } = found;
   const row = (side, label) => {
     const pixels = areas[side];
-    const size = down ? `${((pixels * down * across) / 100).toFixed(0)} cm²` : `${Math.round(pixels).toLocaleString("en")} px`;
+    const size = down ? `${fixed((pixels * down * across) / 100, 0)} cm²` : `${Math.round(pixels).toLocaleString("en")} px`;
     return html`<tr><th scope="row"><span class=${`swatch ${side}`}></span>${label}</th>
       <td data-pixels=${Math.round(pixels)}>${size}, ${percent(pixels / (found.height * found.width))} of picture</td></tr>`;
   };
@@ -119,7 +120,7 @@ function FileFacts({ found, words }) {
     ["Size", `${found.width} × ${found.height} pixels`],
     ["View", found.view || "not said"],
     ["Modality", found.modality],
-    ["Pixel", down ? `${down.toFixed(3)} × ${across.toFixed(3)} mm${kind ? `, ${words.spacingkind?.[kind] ?? kind}` : ""}` : "size not said"],
+    ["Pixel", down ? `${fixed(down, 3)} × ${fixed(across, 3)} mm${kind ? `, ${words.spacingkind?.[kind] ?? kind}` : ""}` : "size not said"],
   ];
   return html`<dl class="facts" id="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>
     ${found.notes?.length ? html`<p class="soft">About the file: ${found.notes.map((note) => words.xraynote?.[note] ?? note).join("; ")}.</p>` : null}`;
@@ -133,7 +134,7 @@ export function Details({ entry, about, words, areas, zones, shown, children }) 
     <${Doubts} found=${found} words=${words} />
     ${refused(found) ? html`<p class="soft" id="no-areas">No left, no right and no areas: they mean something on a frontal X-ray only.</p>`
     : html`<h3>Lung areas in the picture</h3><${AreaTable} found=${found} areas=${areas} />
-      ${entry.edited && html`<p class="badge" id="corrected">Mask corrected by hand</p>`}
+      ${entry.edited && html`<p class="badge" id="corrected">Mask corrected by hand</p><p class="soft">Areas follow it; severity, ratio and score are those of the network's own mask.</p>`}
       <h3>Zones</h3><${ZoneTable} found=${found} zones=${zones} />`}
     ${!shown && html`<p class="soft">The mask is not shown.</p>`}
     <h3>File</h3><${FileFacts} found=${found} words=${words} />
@@ -157,6 +158,6 @@ export function brief(entry, words) {
   if (entry.state !== "done") return entry.words;
   const count = doubts(entry.found).length;
   const { severity } = entry.found;
-  const first = known(severity) ? `severity ${severity.toFixed(1)}; ` : "";
+  const first = known(severity) ? `severity ${one(severity)}; ` : "";
   return first + words.verdict[entry.found.decision].brief + (count ? `, ${count} warning${count > 1 ? "s" : ""}` : "") + (entry.edited ? ", corrected" : "");
 }

@@ -2,6 +2,7 @@
 // file's pixels; one matrix takes them to the screen.
 
 import { LEFT, outline, RIGHT, zoneLines, zonePlaces } from "./lungs.js";
+import { fixed } from "./numbers.js";
 import { shades } from "./picture.js";
 
 export const COLOURS = { [RIGHT]: [86, 180, 233], [LEFT]: [230, 159, 0] };
@@ -48,7 +49,7 @@ function write(context, words, { x, y }, colour, size, align) {
 }
 
 export class Viewer {
-  /** `on` is told: window(dx, dy), moved(), paint(x, y, first), ruler(from, to). */
+  /** `on` is told: window(dx, dy), moved(), paint(x, y, add, first), ruler(from, to), and marked() once either is done. */
   constructor(canvas, on) {
     this.canvas = canvas;
     this.on = on;
@@ -353,7 +354,7 @@ export class Viewer {
       for (const pair of ends) stroke(context, ...pair.map(toScreen), "#fff", 1.5 * ratio);
       const scores = this.measures.severity?.slice(label === RIGHT ? 0 : 3) ?? [];
       places.forEach((place, i) => {
-        const words = scores.length ? `${ZONES[label][i]} ${scores[i].toFixed(1)}` : ZONES[label][i];
+        const words = scores.length ? `${ZONES[label][i]} ${fixed(scores[i], 1)}` : ZONES[label][i];
         write(context, words, toScreen(place), "#fff", 13 * ratio, "center");
       });
     }
@@ -371,7 +372,7 @@ export class Viewer {
       for (const x of [start, stop]) stroke(context, toScreen([x, row - 0.012]), toScreen([x, row + 0.012]), colour, 2 * ratio);
     }
     const [row, start, stop] = heart;
-    write(context, `CTR ${this.measures.ratio.toFixed(2)}`, toScreen([(start + stop) / 2, row + 0.03]), HEART, 13 * ratio, "center");
+    write(context, `CTR ${fixed(this.measures.ratio, 2)}`, toScreen([(start + stop) / 2, row + 0.03]), HEART, 13 * ratio, "center");
   }
 
   drawRuler(context, ratio) {
@@ -380,35 +381,6 @@ export class Viewer {
     context.setTransform(1, 0, 0, 1, 0, 0);
     stroke(context, from, to, "#ffd84d", 2 * ratio);
     write(context, this.ruler.words, { x: Math.max(from.x, to.x) + 8 * ratio, y: (from.y + to.y) / 2 }, "#ffd84d", 14 * ratio, "left");
-  }
-
-  /** What is seen, with lines of text below: a PNG blob. */
-  async export(lines, marks) {
-    const { width, height } = this.canvas;
-    const line = Math.max(22, Math.round(height / 36));
-    const canvas = new OffscreenCanvas(width, height + line * lines.length);
-    const context = canvas.getContext("2d");
-    this.render(this.context);
-    context.drawImage(this.canvas, 0, 0);
-    context.fillStyle = "#fff";
-    context.strokeStyle = "#000";
-    context.lineWidth = 4;
-    context.font = `600 ${Math.round(line * 0.7)}px system-ui, sans-serif`;
-    for (const { words, side } of marks) {
-      context.textAlign = side === "left" ? "left" : side === "right" ? "right" : "center";
-      context.textBaseline = side === "top" ? "top" : side === "bottom" ? "bottom" : "top";
-      const x = { left: 10, right: width - 10 }[side] ?? width / 2;
-      const y = side === "bottom" ? height - 10 : 10;
-      context.strokeText(words, x, y);
-      context.fillText(words, x, y);
-    }
-    context.fillStyle = "#ffd84d";
-    context.fillRect(0, height, width, line * lines.length);
-    context.fillStyle = "#231a00";
-    context.textAlign = "left";
-    context.textBaseline = "middle";
-    lines.forEach((words, i) => context.fillText(words, line * 0.4, height + line * (i + 0.5), width - line * 0.8));
-    return canvas.convertToBlob({ type: "image/png" });
   }
 
   // Pointers and keys
@@ -447,7 +419,7 @@ export class Viewer {
     });
     for (const end of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(end, (event) => {
-        if (pointers.delete(event.pointerId) && (this.acting === "add" || this.acting === "remove")) this.on.painted();
+        if (pointers.delete(event.pointerId) && ["add", "remove", "ruler"].includes(this.acting)) this.on.marked();
       });
     }
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
