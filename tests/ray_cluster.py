@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,13 +41,20 @@ class RayCluster:
         NoCluster: they are not up within `seconds`; the reason is the end of what Ray printed.
     """
 
-    def __init__(self, workers: int, *, cores: int = 1, seconds: float = 180.0) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        cores: int = 1,
+        seconds: float = 180.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._count, self._cores, self._deadline = workers, cores, time.monotonic() + seconds
         # A short path: the names of Ray's sockets may have 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="lsray-", dir="/tmp"))
         self._head: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
-        self.environment = {**os.environ, **ENVIRONMENT}
+        self.environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
 
     def __enter__(self) -> Self:
         try:

@@ -175,6 +175,49 @@ def test_an_address_without_a_cluster_is_told_at_once() -> None:
     clusters._knock("auto")
 
 
+def test_a_head_that_is_silent_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "ANSWER_SECONDS", 0.2)
+    # The system takes the connection; nobody ever reads from it or writes to it.
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        for form in ("127.0.0.1:{}", "ray://127.0.0.1:{}"):
+            with pytest.raises(ConfigError) as error:
+                clusters._knock(form.format(silent.getsockname()[1]))
+            assert error.value.code == "no_cluster"
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        (b"\0\0\0\4\0\0\0\0\0", True),  # settings, none but the usual ones
+        (b"\0\0\x12\4\0\0\0\0\0" + bytes(18), True),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", False),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", False),
+        (b"", False),  # it hangs up
+    ],
+)
+def test_who_does_not_greet_as_ray_does_is_no_head(answer: bytes, known: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            one = server.accept()[0]
+            with one:
+                assert one.recv(100).startswith(b"PRI * HTTP/2.0")
+                one.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        if known:
+            clusters._knock(address)
+        else:
+            with pytest.raises(ConfigError) as error:
+                clusters._knock(address)
+            assert error.value.code == "no_cluster"
+        thread.join(30)
+
+
 def test_an_error_of_ours_is_found_inside_one_of_ray() -> None:
     inner = OutputError("cannot be written: no space left on device")
     task = RuntimeError("a task failed")
@@ -246,7 +289,9 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(networks: Path, tmp_path:
                     tar.add(file, Path(file).name)
         given = [str(one) for pair in zip(addresses, archives, strict=True) for one in pair]
         try:
-            with RayCluster(2) as cluster:
+            # Answers are held back for as long as this machine needs to start actors.
+            held = {"LUNGSIGHT_ADDRESS_SECONDS": "400"}
+            with RayCluster(2, environment=held) as cluster:
                 run = subprocess.Popen(
                     [
                         *(sys.executable, "-m", "lungsight", "predict", *given, "--out", str(out)),

@@ -11,9 +11,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from lungsight.errors import InputError, PassedOverError, require
+from lungsight.batch.addresses import LISTING_SECONDS, file_system, in_time, read_address, unreadable
+from lungsight.errors import InputError, PassedOverError
 from lungsight.xray.sniff import HEAD, describe, sniff
 
 Kind = Literal["file", "zip", "tar", "url"]
@@ -81,12 +82,12 @@ class Place:
                     raise InputError("the archive is cut short", code="damaged", where=self.name)
                 return data
             if self.kind == "url":
-                return _read_address(self.where, size)
+                return read_address(self.where, size)
             return Path(self.where).read_bytes()
         except InputError:
             raise
         except Exception as error:
-            raise _unreadable(error, self.name) from error
+            raise unreadable(error, self.name) from error
 
 
 def is_address(given: str | Path) -> bool:
@@ -143,19 +144,32 @@ def at_address(address: str, passed_over: list[PassedOverError]) -> Iterator[tup
     """The files at an address: that file, or all below it where it is a folder or holds `*`.
 
     Raises:
-        InputError: nothing is there, or it cannot be reached.
+        InputError: nothing is there, or it cannot be reached or does not answer in time.
         MissingExtraError: fsspec, or what it needs for such addresses, is not installed.
     """
-    files, inner = _file_system(address)
+    files, inner = file_system(address)
+
+    def is_file() -> bool:
+        try:
+            return bool(files.isfile(inner))
+        except Exception:
+            if "*" in inner:
+                return False  # there may be a right to list and none to look
+            raise
+
     try:
-        if "*" in inner:
-            names, root = sorted(files.glob(inner)), inner.split("*")[0].rpartition("/")[0]
-        elif files.isfile(inner):
+        # One quick question first: a store that is silent is told within the time of one answer.
+        if in_time(is_file, address):
             names, root = [inner], inner.rpartition("/")[0]
+        elif "*" in inner:
+            names = sorted(in_time(lambda: files.glob(inner), address, LISTING_SECONDS))
+            root = inner.split("*")[0].rpartition("/")[0]
         else:
-            names, root = sorted(files.find(inner)), inner
+            names, root = sorted(in_time(lambda: files.find(inner), address, LISTING_SECONDS)), inner
+    except InputError:
+        raise
     except Exception as error:
-        raise _unreadable(error, address) from error
+        raise unreadable(error, address) from error
     if not names:
         raise InputError("there is nothing", code="missing", where=address)
     for name in names:
@@ -216,41 +230,3 @@ class _TarInfo(tarfile.TarInfo):
 def _archive(path: str) -> zipfile.ZipFile:
     # Kept open: reading its directory for each member would take longer than the member. Reading is safe in threads.
     return zipfile.ZipFile(path)
-
-
-def _file_system(address: str) -> tuple[Any, str]:
-    core = require("fsspec.core", feature="Reading from an address", extra="cluster")
-    try:
-        files, inner = core.url_to_fs(address)
-    except ImportError as error:
-        from lungsight.errors import MissingExtraError
-
-        protocol = address.partition("://")[0]
-        raise MissingExtraError(
-            f"addresses of {protocol}:// need a package that is not installed",
-            where=protocol,
-            hint="Install s3fs for s3://, gcsfs for gs://, aiohttp for https://",
-        ) from error
-    except Exception as error:
-        raise _unreadable(error, address) from error
-    return files, str(inner)
-
-
-def _read_address(address: str, size: int) -> bytes:
-    files, inner = _file_system(address)
-    with files.open(inner, "rb") as file:
-        return bytes(file.read(size))
-
-
-def _unreadable(error: Exception, name: str) -> InputError:
-    if isinstance(error, FileNotFoundError | KeyError):
-        return InputError("there is no such file", code="missing", where=name)
-    if isinstance(error, PermissionError):
-        return InputError("may not be read: permission denied", code="permission", where=name)
-    if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError):
-        return InputError("the archive is damaged or cut short", code="damaged", where=name)
-    if isinstance(error, RuntimeError | NotImplementedError):
-        return InputError(
-            "is encrypted, or packed in a way that is not supported", code="unsupported", where=name
-        )
-    return InputError("cannot be reached or read", code="unreachable", where=name, detail=str(error))

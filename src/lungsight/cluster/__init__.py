@@ -44,7 +44,11 @@ __all__ = ["predict"]
 BLOCKS = 10_000
 """Tasks at most; with more units than that a task takes several, so that the head of the cluster stays fast."""
 ANSWER_SECONDS = 10.0
-"""For the head of the cluster to take a connection."""
+"""For the head of the cluster to take a connection and greet back."""
+_SETTINGS = b"\x04"
+_FRAME_HEAD = 9
+"""Bytes: length (3), kind, flags, stream (4)."""
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" + b"\0\0\0\0"
 _SUMMED = ("predicted", "refused", "passed_over", "failed", "duplicates", "not_scored", "flagged")
 
 
@@ -298,18 +302,33 @@ def _connected(address: str) -> Iterator[int]:
 
 
 def _knock(address: str) -> None:
-    """Ray itself waits minutes for a head that is not there.
+    """Ray itself waits minutes for a head that is not there, or is no head.
+
+    Both protocols of Ray's heads are HTTP/2 below (RFC 9113, 3.4): a server says its settings as soon as it is greeted.
 
     Raises:
-        ConfigError: nobody answers at the host and port that the address names.
+        ConfigError: nobody answers at the host and port that the address names, or not in time, or not so.
     """
     host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         return  # 'auto', or a form that Ray judges
+    deadline = time.monotonic() + ANSWER_SECONDS
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS) as head:
+            if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+                return  # it speaks only when it is greeted with certificates, which Ray has
+            head.sendall(_GREETING)
+            answer = b""
+            while len(answer) < _FRAME_HEAD:
+                # The time is that of the whole answer: a byte now and then is none.
+                head.settimeout(max(0.001, deadline - time.monotonic()))
+                if not (more := head.recv(_FRAME_HEAD - len(answer))):
+                    break
+                answer += more
     except OSError as error:
         raise _no_cluster(address) from error
+    if answer[3:4] != _SETTINGS:
+        raise _no_cluster(address)
 
 
 def _no_cluster(address: str) -> ConfigError:
