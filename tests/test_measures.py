@@ -35,6 +35,14 @@ def test_each_lung_is_cut_into_thirds_of_its_own_height() -> None:
     assert (found > 0).sum() == (chest() > 0).sum() and len(ZONES) == 6
 
 
+def test_a_line_between_two_rows_leaves_the_upper_one_to_the_zone_above() -> None:
+    labels = np.zeros((90, 30), np.uint8)
+    labels[10:71, 5:9] = 1  # 61 rows: the lines lie at 30.33 and 50.67
+    found = zones(labels)
+    assert [int(found[row, 6]) for row in (9, 10, 30, 31, 50, 51, 70, 71)] == [0, 1, 1, 2, 2, 3, 3, 0]
+    assert not found[:, 9:].any() and not found[:, :5].any()
+
+
 def test_a_lung_that_is_absent_or_too_small_has_no_zones() -> None:
     labels = chest()
     labels[labels == 2] = 0

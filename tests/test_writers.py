@@ -87,6 +87,12 @@ def test_pictures_and_thumbnails(tmp_path: Path, labels: Any) -> None:
         assert image.size == (160, 80)
     with Image.open(io.BytesIO(thumbnail(labels))) as image:
         assert image.size == (80, 60)
+    large = np.zeros((1013, 2027), np.uint8)
+    large[:, 1014:] = 200
+    with Image.open(io.BytesIO(thumbnail(large))) as image:
+        assert image.size == (160, 80)
+        small = np.asarray(image)
+    assert (small[:, :78] < 6).all() and (abs(small[:, 82:].astype(int) - 200) < 6).all()
 
 
 # names

@@ -83,20 +83,26 @@ def find(probability: NDArray[np.float32], threshold: float) -> Lungs:
     if count == 1:
         return Lungs(probability, np.ones_like(probability), threshold, 0)
     kept = areas >= MIN_COMPONENT_FRACTION * areas.max()
-    cleaned = np.where(kept[components] | (components == 0), probability, np.float32(0))
-    cleaned[_holes(kept[components])] = 1
-    mask = cleaned >= threshold
-    side = _by_cut(mask) if _may_be_joined(areas[kept]) else None
+    lungs = kept[components]
+    # A pixel below the threshold keeps its probability; one of a dropped component has none.
+    cleaned = np.where(lungs | (found == 0), probability, np.float32(0))
+    holes = _holes(lungs)
+    if holes is not None:
+        cleaned[holes] = 1
+    side = _by_cut(cleaned >= threshold) if _may_be_joined(areas[kept]) else None
     if side is None:
         side = _by_components(components, np.flatnonzero(kept), areas, centres[:, 0])
     return Lungs(cleaned, side, threshold, noticed)
 
 
-def _holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Where the holes are that are to be filled; None where there is none."""
     around = np.pad((~mask).astype(np.uint8), 1, constant_values=1)
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(around, connectivity=4)
     small = statistics[:, cv2.CC_STAT_AREA] <= MAX_HOLE_FRACTION * mask.sum()
     small[[0, parts[0, 0]]] = False
+    if not small.any():
+        return None
     return np.asarray(small[parts[1:-1, 1:-1]])
 
 
@@ -156,8 +162,12 @@ def _by_components(
     if not len(second) or gaps.max() < _APART * components.shape[1] or smaller < _LEAST_LUNG * larger:
         middle = np.average(columns[kept], weights=areas[kept])
         return np.full(components.shape, 1 if middle < (components.shape[1] - 1) / 2 else -1, np.float32)
-    to_right, to_left = (
-        cv2.distanceTransform((~np.isin(components, lung)).astype(np.uint8), cv2.DIST_L2, 5)
-        for lung in (first, second)
-    )
+    to_right, to_left = (_distance_to(lung, components, len(areas)) for lung in (first, second))
     return np.asarray(np.clip(to_left - to_right, -1, 1), np.float32)
+
+
+def _distance_to(lung: NDArray[np.int64], components: NDArray[np.int32], count: int) -> NDArray[np.float32]:
+    """(h, w) distance in pixels to the nearest of those of the `count` components that are the lung."""
+    elsewhere = np.ones(count, np.uint8)
+    elsewhere[lung] = 0
+    return np.asarray(cv2.distanceTransform(elsewhere[components], cv2.DIST_L2, 5), np.float32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 from lungsight.inference.polarity import polarity
-from lungsight.inference.sides import on_wrong_side
+from lungsight.inference.sides import centre_column, on_wrong_side
 from lungsight.wording import Flag
 
 NO_LUNG_FRACTION = 0.01
@@ -142,12 +142,7 @@ def base_spread(labels: NDArray[np.uint8]) -> float | None:
         _, first, _, height, _ = statistics[largest]
         quarter = max(int(height) // 4, 1)
         end = first + height
-        apices.append(_centre(components[first : first + quarter] == largest))
-        bases.append(_centre(components[end - quarter : end] == largest))
+        apices.append(centre_column(components[first : first + quarter] == largest))
+        bases.append(centre_column(components[end - quarter : end] == largest))
     apart = apices[1] - apices[0]
     return (bases[1] - bases[0]) / apart if apart > 0 else None
-
-
-def _centre(rows: NDArray[np.bool_]) -> float:
-    """Mean column of the True pixels of (h, w)."""
-    return float(np.nonzero(rows)[1].mean())

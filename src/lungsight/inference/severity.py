@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lungsight.card import Card
 from lungsight.errors import ModelError
-from lungsight.inference.zones import ZONES, zones
+from lungsight.inference.zones import ZONES, zone_parts
 from lungsight.preprocess import Gray, resize_image, to_unit
 from lungsight.wording import Flag
 
@@ -66,12 +66,15 @@ def severity_input(
         (7, h, w) in [0, 1]: the image, then the fraction of each pixel that lies in zone A to F; None where a zone
         is empty.
     """
-    cut = zones(labels)
-    maps = [np.asarray(cut == number, np.float32) for number in range(1, len(ZONES) + 1)]
-    if not all(one.any() for one in maps):
+    maps = []
+    for _, place, inside in zone_parts(labels):
+        whole = np.zeros(labels.shape, np.float32)
+        whole[place] = inside
+        if inside.any():
+            maps.append(np.asarray(resize_image(whole, size), np.float32))
+    if len(maps) < len(ZONES):
         return None
-    image = to_unit(resize_image(pixels, size))
-    return np.stack([image, *(np.asarray(resize_image(one, size), np.float32) for one in maps)])
+    return np.stack([to_unit(resize_image(pixels, size)), *maps])
 
 
 def can_grade(flags: Sequence[Flag]) -> bool:

@@ -34,8 +34,14 @@ def heart_offset(heart: NDArray[np.bool_], labels: NDArray[np.uint8]) -> float |
     right, left = labels == RIGHT, labels == LEFT
     if not measurable(heart, right, left):
         return None
-    at, first, second = (float(np.nonzero(one)[1].mean()) for one in (heart, right, left))
+    at, first, second = map(centre_column, (heart, right, left))
     return (at - (first + second) / 2) / (second - first) if second > first else None
+
+
+def centre_column(rows: NDArray[np.bool_]) -> float:
+    """Mean column of the True pixels of (h, w)."""
+    each = rows.view(np.uint8).sum(axis=0, dtype=np.int64)
+    return float(each @ np.arange(len(each)) / each.sum())
 
 
 def sidedness(image: NDArray[np.float32]) -> float:
@@ -70,11 +76,11 @@ def on_wrong_side(
         image: (h, w) in [0, 1].
         mirrored: by the header the patient's right is on the right of the image.
     """
-    offset = heart_offset(heart, labels)
-    if offset is None:
-        return False
     turn = -1 if mirrored else 1
-    return HEART[0] < -turn * offset < HEART[1] and turn * sidedness(image) < PICTURE
+    if turn * sidedness(image) >= PICTURE:  # of nearly all images, and much faster than the other
+        return False
+    offset = heart_offset(heart, labels)
+    return offset is not None and HEART[0] < -turn * offset < HEART[1]
 
 
 TEMPLATE = np.array(

@@ -7,6 +7,10 @@ height between its own apex and base: on upright frontal films the two landmarks
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,15 +32,30 @@ def zones(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         (H, W) uint8: 0 outside, 1 to 6 for `ZONES`. A lung that is absent or too small gives none.
     """
     out = np.zeros(labels.shape, np.uint8)
+    for number, place, inside in zone_parts(labels):
+        out[place] |= inside * np.uint8(number)
+    return out
+
+
+def zone_parts(
+    labels: NDArray[np.uint8],
+) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.uint8]]]:
+    """The zones of a label map (H, W), one after the other, each in the smallest rows and columns of its lung.
+
+    Yields:
+        Its number, 1 to 6; where it lies; and 1 where that part of the image belongs to it, else 0.
+    """
     for side, first in ((RIGHT, 1), (LEFT, 4)):
         lung = labels == side
         lines = zone_lines(lung)
         if lines is None:
             continue
-        rows = np.arange(labels.shape[0])
-        number = first + (rows >= lines[1]).astype(np.uint8) + (rows >= lines[2]).astype(np.uint8)
-        out[lung] = np.broadcast_to(number[:, None], labels.shape)[lung]
-    return out
+        columns = np.flatnonzero(lung.any(axis=0))
+        across = slice(int(columns[0]), int(columns[-1]) + 1)
+        rows = [math.ceil(line) for line in lines]
+        for number, (top, bottom) in enumerate(pairwise(rows), start=first):
+            place = slice(top, bottom), across
+            yield number, place, lung[place].view(np.uint8)
 
 
 def zone_lines(lung: NDArray[np.bool_]) -> tuple[float, float, float, float] | None:
@@ -54,4 +73,4 @@ def zone_lines(lung: NDArray[np.bool_]) -> tuple[float, float, float, float] | N
 
 def zone_areas(zone_map: NDArray[np.uint8]) -> tuple[int, ...]:
     """Pixels of each of the six zones of a (H, W) zone map."""
-    return tuple(int(count) for count in np.bincount(zone_map.ravel(), minlength=7)[1:7])
+    return tuple(int(np.count_nonzero(zone_map == number)) for number in range(1, len(ZONES) + 1))
