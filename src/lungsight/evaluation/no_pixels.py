@@ -14,7 +14,7 @@ several times, so that most pairs take part.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,33 +73,36 @@ def no_pixel_scores(rows: Sequence[Row], *, folds: int = 5, seed: int = 0) -> tu
         folds: how many.
         seed: of folds and forests.
     """
-    together = clusters(rows).astype(np.int64)
+    deals = _deals(clusters(rows).astype(np.int64), truth_of(rows), folds, seed)
     return tuple(
-        _scored(model, values, rows, together, folds, seed)
+        _scored(model, values, rows, deals, folds, seed)
         for model in REPORTED
         if (values := _values(model, rows)) is not None
     )
 
 
 def subsource_left_out(
-    model: NoPixels, rows: Sequence[Row], *, folds: int = 5, seed: int = 0
-) -> NoPixelScore | None:
+    models: Iterable[NoPixels], rows: Sequence[Row], *, folds: int = 5, seed: int = 0
+) -> dict[NoPixels, NoPixelScore]:
     """Scores of models that saw no image of the row's sub-source, nor of its patient.
 
     Returns:
-        None where the table has fewer than two sub-sources, or the model is one of sources.
+        Empty where the table has fewer than two sub-sources; without the models of sources.
     """
     names = [f"{row.source}\x1f{row.subsource}" if row.subsource else "" for row in rows]
-    if len(set(names) - {""}) < 2 or model in (NoPixels.SOURCE, NoPixels.SUBSOURCE):
-        return None
-    values = _values(model, rows)
-    if values is None:
-        return None
+    if len(set(names) - {""}) < 2:
+        return {}
     members: dict[str, list[str]] = {}
     for row, name in zip(rows, names, strict=True):
         if name:
             members.setdefault(name, []).append(row.id)
-    return _scored(model, values, rows, clusters(rows, members.values()).astype(np.int64), folds, seed)
+    together = clusters(rows, members.values()).astype(np.int64)
+    deals = _deals(together, truth_of(rows), folds, seed)
+    return {
+        model: _scored(model, values, rows, deals, folds, seed)
+        for model in models
+        if model not in (NoPixels.SOURCE, NoPixels.SUBSOURCE) and (values := _values(model, rows)) is not None
+    }
 
 
 def score_by(model: NoPixels, rows: Sequence[Row], folds: Codes, *, seed: int = 0) -> Floats | None:
@@ -116,14 +119,17 @@ def score_by(model: NoPixels, rows: Sequence[Row], folds: Codes, *, seed: int = 
 
 
 def _scored(
-    model: NoPixels, values: Floats, rows: Sequence[Row], together: Codes, folds: int, seed: int
+    model: NoPixels, values: Floats, rows: Sequence[Row], deals: Sequence[Codes], folds: int, seed: int
 ) -> NoPixelScore:
     truth = truth_of(rows)
-    deals = [deal_folds(together, truth, folds, seed + repeat) for repeat in range(REPEATS)]
     scores = [_score(model, values, truth, deal, seed + repeat) for repeat, deal in enumerate(deals)]
     numbers = [deal + folds * repeat for repeat, deal in enumerate(deals)]
     known = int(np.isfinite(values).any(axis=1).sum())
     return NoPixelScore(model, known, np.stack(scores), np.stack(numbers))
+
+
+def _deals(together: Codes, truth: Bools, folds: int, seed: int) -> list[Codes]:
+    return [deal_folds(together, truth, folds, seed + repeat) for repeat in range(REPEATS)]
 
 
 def deal_folds(groups: Codes, truth: Bools, folds: int, seed: int) -> Codes:
@@ -137,10 +143,15 @@ def deal_folds(groups: Codes, truth: Bools, folds: int, seed: int) -> Codes:
     positive = np.bincount(groups, weights=truth) > 0
     fold_of = np.empty(sizes.size, np.int64)
     for which in (positive, ~positive):
-        held = np.zeros(folds)
-        for group in rng.permutation(np.flatnonzero(which)):
-            fold = int(rng.choice(np.flatnonzero(held == held.min())))
-            fold_of[group], held[fold] = fold, held[fold] + sizes[group]
+        # Plain numbers: hundreds of thousands of groups go through here.
+        held = [0] * folds
+        dealt = rng.permutation(np.flatnonzero(which))
+        for group, size in zip(dealt.tolist(), sizes[dealt].tolist(), strict=True):
+            least = min(held)
+            emptiest = [fold for fold, count in enumerate(held) if count == least]
+            fold = emptiest[int(rng.integers(len(emptiest)))] if len(emptiest) > 1 else emptiest[0]
+            fold_of[group] = fold
+            held[fold] += size
     return fold_of[groups]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -33,16 +33,8 @@ class RowNames:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        rows = dataset.rows
-        self._steps = [
-            _index([[row.id] for row in rows]),
-            _index([_ends(row) for row in rows]),
-            _index([_original(row) for row in rows]),
-            _index([[row.image.name] for row in rows]),
-            _index([[_stem(row.id)] for row in rows]),
-            _index([[_stem(name) for name in _original(row)] for row in rows]),
-            _index([[row.image.stem] for row in rows]),
-        ]
+        self._rows = dataset.rows
+        self._indices: list[dict[str, tuple[int, ...]]] = []
 
     def find(self, name: str, *, mask: bool = False) -> tuple[int, ...]:
         """Indices of the rows that a name means: one, several where it is ambiguous, none.
@@ -56,10 +48,17 @@ class RowNames:
         if mask:
             wanted += _without_words(wanted[-1])
         for one in dict.fromkeys(wanted):
-            for step in self._steps:
+            for step in self._steps():
                 if one in step:
                     return step[one]
         return ()
+
+    def _steps(self) -> Iterator[dict[str, tuple[int, ...]]]:
+        """The index of each step, made when it is first asked: most tables use ids, and the first is enough."""
+        for number, names in enumerate(_STEPS):
+            if number == len(self._indices):
+                self._indices.append(_index([names(row) for row in self._rows]))
+            yield self._indices[number]
 
 
 def pair(
@@ -137,6 +136,18 @@ def _ends(row: Row) -> list[str]:
 def _original(row: Row) -> list[str]:
     name = row.original_filename.replace("\\", "/")
     return [name, PurePosixPath(name).name] if name else []
+
+
+_STEPS: tuple[Callable[[Row], list[str]], ...] = (
+    lambda row: [row.id],
+    _ends,
+    _original,
+    lambda row: [row.image.name],
+    lambda row: [_stem(row.id)],
+    lambda row: [_stem(name) for name in _original(row)],
+    lambda row: [row.image.stem],
+)
+"""Names of a row, in the order in which they count."""
 
 
 def _without_words(stem: str) -> list[str]:

@@ -100,11 +100,13 @@ def no_pixel_models(rows: Sequence[Row], *, seed: int = 0) -> tuple[NoPixelModel
     if not len(rows) or truth.all() or not truth.any():
         return ()
     found = []
-    for one in no_pixel_scores(rows, seed=seed):
+    scores = no_pixel_scores(rows, seed=seed)
+    left_out = subsource_left_out([one.model for one in scores], rows, seed=seed)
+    for one in scores:
         pooled = _within_folds(one, rows, lambda _: "all")
         if pooled is None:
             continue
-        apart = subsource_left_out(one.model, rows, seed=seed)
+        apart = left_out.get(one.model)
         found.append(
             NoPixelModel(
                 one.model,
