@@ -141,7 +141,10 @@ class Run:
         """Predict, write and note everything that is queued."""
         writing: deque[Future[Written]] = deque()
         workers = self.engine.threads or os.cpu_count() or 1
-        with ThreadPoolExecutor(workers, thread_name_prefix="lungsight-write") as pool:
+        with (
+            self.engine.opened_ahead(alone=self.total == 1),
+            ThreadPoolExecutor(workers, thread_name_prefix="lungsight-write") as pool,
+        ):
             stream = self.engine.stream_tagged(self._queued(), batch=batch, claim=self.index.claim)
             try:
                 with closing(stream):

@@ -20,7 +20,7 @@ from lungsight.cli.export import cross_validate, export
 from lungsight.cli.fit_outliers import fit_outliers
 from lungsight.cli.fit_severity import fit_severity
 from lungsight.cli.keras import import_keras
-from lungsight.cli.predict import predict
+from lungsight.cli.predict import predict, start_ahead
 from lungsight.cli.reproduce import reproduce
 from lungsight.cli.serve import serve
 from lungsight.cli.train import train
@@ -83,6 +83,8 @@ def main() -> None:
     """Entry point: a `LungsightError` is one line on standard error and an exit code, never a traceback."""
     console.set_level(console.Level.NORMAL)
     try:
+        if sys.argv[1:2] == ["predict"]:
+            start_ahead(sys.argv[2:])
         app()
     except LungsightError as error:
         print(f"lungsight: {error}", file=sys.stderr)

@@ -23,6 +23,18 @@ LISTED = 20
 FORMATS = "nifti, coco, rle, darwin, labelme, transparent, zones, seg, seg-zones, sc, sr"
 
 
+def start_ahead(words: list[str]) -> None:
+    """The decoding process starts while Typer reads the command line, which takes as long.
+
+    Args:
+        words: what follows `predict`.
+    """
+    if words and not {"-h", "--help", "--cluster"} & set(words):
+        from lungsight.xray.pool import shared_pool
+
+        shared_pool().warm()
+
+
 def predict(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks, overlays and tables.")],
     inputs: Annotated[
@@ -211,11 +223,15 @@ def _limits(**given: float | None) -> Limits | None:
 @contextmanager
 def _progress() -> Iterator[ProgressCallback]:
     """A bar with rate and time left on a terminal; silent elsewhere, and with --quiet."""
+    if not sys.stderr.isatty() or console.level() is console.Level.QUIET:
+        from lungsight.progress import silent
+
+        yield silent  # to load the bar takes longer than one X-ray
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     terminal = Console(stderr=True)
-    silent = not terminal.is_terminal or console.level() is console.Level.QUIET
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -223,7 +239,7 @@ def _progress() -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal, transient=True, disable=silent) as bar:
+    with Progress(*columns, console=terminal, transient=True) as bar:
         task = bar.add_task("Finding", total=None, rate="")
 
         def listen(done: int, total: int, what: str = "") -> None:

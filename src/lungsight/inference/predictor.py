@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -197,6 +199,22 @@ class Lungsight:
             workers=self.threads or os.cpu_count() or 1,
             batch=batch,
         )
+
+    @contextmanager
+    def opened_ahead(self, *, alone: bool) -> Iterator[None]:
+        """The runtime reads the networks in another thread, while the first X-ray is decoded.
+
+        Args:
+            alone: it is the only X-ray.
+        """
+        networks = self._shared if alone else self._per_core
+        thread = threading.Thread(target=networks.open, name="lungsight-open", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            # A process that ends while the runtime works in a thread may crash.
+            thread.join()
 
     def _pass(
         self, ready: Sequence[Item | Failure | Duplicate], networks: Networks

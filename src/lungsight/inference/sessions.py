@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -54,7 +55,7 @@ class Session:
         Raises:
             ModelError: the file is not a network of the card's task, or does not take such input.
         """
-        session = self._open()
+        session = self.open()
         names = [output.name for output in session.get_outputs()]
         try:
             values = session.run(
@@ -83,9 +84,10 @@ class Session:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the network's inputs; raises ModelError as `run` does."""
-        return tuple(str(entry.name) for entry in self._open().get_inputs())
+        return tuple(str(entry.name) for entry in self.open().get_inputs())
 
-    def _open(self) -> Any:
+    def open(self) -> Any:
+        """The runtime's session; raises ModelError as `run` does."""
         with self._lock:
             if self._session is None:
                 self._session = self._make()
@@ -167,3 +169,10 @@ class Networks:
         models = (bundle.diagnosis, bundle.gate, bundle.severity)
         others = (Session(one, threads, device) if one else None for one in models)
         return cls(Session(bundle.lungs, threads, device), *others)
+
+    def open(self) -> None:
+        """Make the runtime's sessions now, in the order of use; one that cannot be made says so when it is used."""
+        for one in (self.lungs, self.gate, self.diagnosis, self.severity):
+            if one:
+                with contextlib.suppress(ModelError):
+                    one.open()
