@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from lungsight.errors import InputError
-from lungsight.xray import Limits, read_xray
+from lungsight.xray import Limits, read_xray, shared_memory
+from lungsight.xray import pool as pool_module
 from lungsight.xray.pool import Pool, shared_pool
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")
@@ -134,6 +135,72 @@ def test_process_that_stands_still_is_ended(pool: Pool, monkeypatch: pytest.Monk
 
 
 @linux
+@linux
+def test_pixels_come_through_shared_memory_and_larger_ones_through_the_pipe(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same answer either way, with and without the memory."""
+    through_pipe: list[int] = []
+    read = pool_module._read
+    monkeypatch.setattr(
+        pool_module, "_read", lambda pipe, count: (through_pipe.append(count), read(pipe, count))[1]
+    )
+    whole = np.random.default_rng(0).integers(0, 256, (300, 200), np.uint8)
+    first = pool.decode(png(whole), "a", Limits()).pixels
+    assert np.array_equal(first, whole) and whole.size not in through_pipe
+    second = pool.decode(png(255 - whole), "b", Limits()).pixels
+    assert np.array_equal(second, 255 - whole) and np.array_equal(first, whole)  # a copy each
+    monkeypatch.setattr(shared_memory, "make", lambda: None)
+    alone = Pool(1)
+    try:
+        assert np.array_equal(alone.decode(png(whole), "c", Limits()).pixels, whole)
+    finally:
+        alone.stop()
+    assert whole.size in through_pipe
+    monkeypatch.undo()
+    size = shared_memory.SIZE
+    large = np.zeros((size // 4096 + 1, 4096), np.uint8)
+    large[-1] = 7
+    found = pool.decode(png(large), "d", Limits(max_pixels=2 * size)).pixels
+    assert found.nbytes > size and np.array_equal(found, large)
+
+
+@linux
+def test_a_process_that_says_more_than_the_shared_memory_holds_is_ended(pool: Pool) -> None:
+    worker = pool._take()
+    code = """
+import json, struct, sys
+words = json.dumps({"shared": True}).encode()
+sys.stdout.buffer.write(struct.pack("<II", len(words), %d) + words); sys.stdout.flush(); sys.stdin.read()
+"""
+    worker.end()
+    worker.shared, number = shared_memory.make() or (None, -1)
+    os.close(number)
+    worker.process = subprocess.Popen(
+        [sys.executable, "-c", code % (shared_memory.SIZE + 1)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
+    with pytest.raises(pool_module._Gone):
+        worker.ask("pixels", b"", Limits())
+    worker.end()
+
+
+@linux
+def test_the_shared_memory_cannot_be_made_smaller() -> None:
+    made = shared_memory.make()
+    assert made is not None
+    memory, number = made
+    try:
+        with pytest.raises(OSError):
+            os.ftruncate(number, 4096)
+        memory[-1] = 1
+    finally:
+        memory.close()
+        os.close(number)
+
+
 def test_stop_ends_what_is_at_work(pool: Pool) -> None:
     pool.decode(SMALL, "a", Limits())
     held = Held(pool)

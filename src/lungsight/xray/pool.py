@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from lungsight.errors import InputError, LungsightError, PassedOverError, RefusedError
+from lungsight.xray import shared_memory
 from lungsight.xray.base import Limits, Pixels, XRay
 from lungsight.xray.dicom_values import StoredValues
 
@@ -33,7 +34,8 @@ GRACE_SECONDS = 2.0
 FILES_EACH = 2000
 """A process is replaced after so many files, so that what a decoder leaks does not add up."""
 _BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lungsight.xray.worker import main; main()"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from lungsight.xray.worker import main; main(*sys.argv[2:])"
 )
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 
@@ -60,9 +62,13 @@ class _Worker:
         path = [package, *(os.path.abspath(one) for one in sys.path if one)]  # noqa: PTH100  as text, for JSON
         environment = {word: os.environ[word] for word in _PASSED_ON if word in os.environ}
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        made = shared_memory.make()
+        self.shared = made[0] if made else None
+        number = [made[1]] if made else []
         try:
             self.process = subprocess.Popen(
-                [_python(), "-I", "-S", "-X", "utf8", "-c", _BOOT, json.dumps(path)],
+                [_python(), "-I", "-S", "-X", "utf8", "-c", _BOOT, json.dumps(path), *map(str, number)],
+                pass_fds=number,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -75,6 +81,9 @@ class _Worker:
             raise LungsightError(
                 "the process that decodes images cannot be started", code="no_decoder", detail=str(error)
             ) from error
+        finally:
+            for one in number:
+                os.close(one)
         _widen(self.process.stdin)
         _widen(self.process.stdout)
 
@@ -101,14 +110,25 @@ class _Worker:
         timer.daemon = True
         timer.start()
         try:
-            words = json.dumps({"want": want, "limits": dataclasses.asdict(limits)}).encode()
+            shares = self.shared is not None and len(data) <= shared_memory.SIZE
+            request = {"want": want, "limits": dataclasses.asdict(limits), "shared": shares}
+            words = json.dumps(request).encode()
+            if self.shared is not None and shares:
+                self.shared[: len(data)] = data
             _write(self.process.stdin, struct.pack("<II", len(words), len(data)) + words)
-            _write(self.process.stdin, data)
+            if not shares:
+                _write(self.process.stdin, data)
             size, count = struct.unpack("<II", _read(self.process.stdout, 8))
             if size > 2**20 or count > 4 * limits.max_pixels:
                 raise _Gone("crash")
             header: dict[str, Any] = json.loads(bytes(_read(self.process.stdout, size)))
-            pixels = _read(self.process.stdout, count)
+            if header.get("shared") is not True:
+                pixels = _read(self.process.stdout, count)
+            elif self.shared is not None and count <= shared_memory.SIZE:
+                # A copy: the process could still write there.
+                pixels = np.frombuffer(self.shared, np.uint8, count).copy()
+            else:
+                raise _Gone("crash")
             self.files += 1
             self.guards = {word: header.get(word) for word in ("network", "memory")}
             return header, pixels
@@ -136,6 +156,7 @@ class _Worker:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+        self._let_go()
         self.process.wait()
 
     def forget(self) -> None:
@@ -144,7 +165,13 @@ class _Worker:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+        self._let_go()
         self.process.returncode = 0
+
+    def _let_go(self) -> None:
+        if self.shared is not None:
+            with contextlib.suppress(BufferError):  # another thread is reading; it ends with that
+                self.shared.close()
 
 
 class Pool:

@@ -1,18 +1,21 @@
 """The program of a decoding process: files in, grey pixels out, one after the other, until its input ends.
 
-`lungsight.xray.pool` starts it and speaks with it over two pipes. A message is a length, a line of JSON of that length
-and, where the JSON says so, raw bytes. Nothing that a file says of itself goes back but what `XRay` holds.
+`lungsight.xray.pool` starts it and speaks with it over two pipes. A message is two lengths, JSON of the first and raw
+bytes of the second; the bytes lie in the memory that both share where the JSON says 'shared'. Nothing that a file says
+of itself goes back but what `XRay` holds.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 import struct
 from typing import Any
 
 from lungsight.xray.sandbox import confine, limit_memory, limit_time
+from lungsight.xray.shared_memory import take
 
 ROOM = 256 * 2**20
 """Bytes for programs that are loaded when first needed, and for what does not depend on the file."""
@@ -20,7 +23,7 @@ PER_BYTE, PER_PIXEL = 3, 24
 """Bytes of memory for a byte of the file and for a pixel of the largest image that is accepted."""
 
 
-def serve(source: io.RawIOBase, sink: io.RawIOBase) -> None:
+def serve(source: io.RawIOBase, sink: io.RawIOBase, shared: mmap.mmap | None = None) -> None:
     """Answer requests until the input ends."""
     guarded = confine()
     import numpy as np
@@ -29,7 +32,7 @@ def serve(source: io.RawIOBase, sink: io.RawIOBase) -> None:
     from lungsight.xray.base import Limits
     from lungsight.xray.decode import decode
 
-    while (request := _receive(source)) is not None:
+    while (request := _receive(source, shared)) is not None:
         header, data = request
         limits = Limits(**header["limits"])
         limit_time(limits.max_seconds)
@@ -58,6 +61,9 @@ def serve(source: io.RawIOBase, sink: io.RawIOBase) -> None:
         except BaseException as error:  # the next file gets a process that is whole
             answer["stopped"], last = type(error).__name__, True
         limit_time(0)
+        if shared is not None and 0 < len(pixels) <= len(shared):
+            shared[: len(pixels)] = pixels
+            answer["shared"] = True
         _send(sink, answer, pixels)
         if last:
             return
@@ -75,12 +81,16 @@ def fields(xray: Any) -> dict[str, Any]:
     }
 
 
-def _receive(source: io.RawIOBase) -> tuple[dict[str, Any], bytearray] | None:
+def _receive(
+    source: io.RawIOBase, shared: mmap.mmap | None
+) -> tuple[dict[str, Any], bytes | bytearray] | None:
     head = _exactly(source, 8)
     if len(head) < 8:
         return None
     words, count = struct.unpack("<II", head)
     header: dict[str, Any] = json.loads(bytes(_exactly(source, words)))
+    if shared is not None and header["shared"]:
+        return header, shared[:count]
     data = _exactly(source, count)
     return (header, data) if len(data) == count else None
 
@@ -99,23 +109,28 @@ def _exactly(source: io.RawIOBase, count: int) -> bytearray:
 
 def _send(sink: io.RawIOBase, header: dict[str, Any], data: Any) -> None:
     words = json.dumps(header).encode()
-    for part in (struct.pack("<II", len(words), len(data)), words, data):
+    for part in (struct.pack("<II", len(words), len(data)), words, b"" if "shared" in header else data):
         view = memoryview(part)
         while view:
             view = view[sink.write(view) or 0 :]
 
 
-def main() -> None:
-    """Take the two pipes, and let whatever else prints print into nothing."""
+def main(shared: str = "") -> None:
+    """Take the two pipes and the shared memory, and let whatever else prints print into nothing.
+
+    Args:
+        shared: number of the memory's open file; '' for none.
+    """
     import warnings
 
     warnings.simplefilter("ignore")
+    memory = take(int(shared)) if shared else None
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nothing, number)
     try:
-        serve(io.FileIO(source, "rb"), io.FileIO(sink, "wb"))
+        serve(io.FileIO(source, "rb"), io.FileIO(sink, "wb"), memory)
     except (BrokenPipeError, KeyboardInterrupt):
         pass
     finally:
