@@ -665,6 +665,25 @@ def test_window_and_level_keep_more_than_eight_bits(page: Any) -> None:
     assert len(np.unique(canvas(page)[..., 0])) > 8
 
 
+def test_values_behind_a_sigmoid_are_the_files(page: Any) -> None:
+    """It was 0 to 1 there, and behind a VOI LUT."""
+    deep = draw_chest().astype(np.uint16) * 14 + 200
+    given = {"WindowCenter": 2500, "WindowWidth": 2000, "VOILUTFunction": "SIGMOID"}
+    upload(page, ("deep.dcm", dicom(deep, BitsStored=12, HighBit=11, **given)))
+    opened(page)
+    expect(page.locator("#level-value")).to_have_text("2500")
+    expect(page.locator("#window-value")).to_have_text("2000")
+    page.uncheck("#outline")
+    page.click("#one")
+    page.wait_for_function("() => document.getElementById('canvas').dataset.scale === '1.000'")
+    shown = canvas(page)[..., 0]
+    rows, columns = deep.shape
+    top, left = (shown.shape[0] - rows) // 2, (shown.shape[1] - columns) // 2
+    film = shown[top : top + rows, left : left + columns]
+    expected = 255 / (1 + np.exp(-4 * (deep - 2500.0) / 2000))
+    assert np.abs(film - expected)[2:-2, 2:-2].max() <= 2
+
+
 def test_turn_flip_and_one_to_one(page: Any) -> None:
     chest = draw_chest()
     chest[:40, :40] = 255

@@ -7,6 +7,8 @@ import struct
 import numpy as np
 import pytest
 
+from pydicom.dataset import Dataset
+
 from lungsight.errors import InputError
 from lungsight.xray import Limits, read_xray
 from lungsight.xray.dicom_values import StoredValues
@@ -34,7 +36,9 @@ def real(found: StoredValues) -> np.ndarray:
 
 def shown(found: StoredValues) -> np.ndarray:
     """As a viewer shows it at first."""
-    grey = np.clip((real(found) - found.center) / found.width + 0.5, 0, 1)
+    grey = np.clip((real(found) - found.center) / (found.span * found.width) + 0.5, 0, 1)
+    if found.curve is not None:
+        grey = np.interp(grey, np.linspace(0, 1, len(found.curve)), found.curve)
     return 1 - grey if found.inverted else grey
 
 
@@ -70,11 +74,37 @@ def test_padding_is_black() -> None:
     assert (shown(found)[:3] == 0).all() and real(found).max() < 4095
 
 
+def test_a_sigmoid_is_a_window_with_a_curve() -> None:
+    data = dicom(deep(), **TWELVE, WindowCenter=1000, WindowWidth=800, VOILUTFunction="SIGMOID")
+    found = values(data)
+    assert np.array_equal(real(found), deep())
+    assert (found.center, found.width) == (1000, 800)
+    expected = 1 / (1 + np.exp(-4 * (deep() - 1000.0) / 800))
+    assert np.abs(shown(found) - expected).max() < 1e-3
+    assert np.abs(read_xray(data).pixels - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize(("entries", "inverted"), [(1000, False), (4000, True), (65536, False)])
+def test_a_voi_lut_is_a_window_with_a_curve(entries: int, inverted: bool) -> None:
+    """A table of squares from 500 on: what lies outside gets its ends."""
+    item = Dataset()
+    item.LUTDescriptor = [entries % 65536, 500, 16]
+    steps = np.linspace(0, 1, entries)
+    item.LUTData = np.rint(steps**2 * 60000).astype("<u2").tobytes()
+    turned = {"PhotometricInterpretation": "MONOCHROME1"} if inverted else {}
+    data = dicom(deep(), **TWELVE, VOILUTSequence=[item], **turned)
+    found = values(data)
+    assert np.array_equal(real(found), deep())
+    assert (found.center, found.width) == (500 + (entries - 1) / 2, entries - 1)
+    expected = np.clip((deep() - 500.0) / (entries - 1), 0, 1) ** 2
+    expected = 1 - expected if inverted else expected
+    assert np.abs(shown(found) - expected).max() < 1e-4
+    assert np.abs(read_xray(data).pixels - expected).max() < 1e-4
+
+
 def test_where_no_window_says_it_there_is_nothing() -> None:
     pool = shared_pool()
     assert pool.values(dicom(), "", Limits()) is None  # 8 bits as they are
-    sigmoid = dicom(deep(), **TWELVE, WindowCenter=1000, WindowWidth=800, VOILUTFunction="SIGMOID")
-    assert pool.values(sigmoid, "", Limits()) is None
     assert pool.values(png(), "", Limits()) is None
     with pytest.raises(InputError):
         pool.values(encode(np.zeros((40, 50), np.uint8), "JPEG"), "", Limits())
@@ -93,9 +123,9 @@ def test_sixteen_grey_bits_of_a_picture_come_back(kind: str) -> None:
     assert np.array_equal(real(flat), np.full((40, 50), 700)) and flat.width > 0
 
 
-@pytest.mark.parametrize("case", ["short", "length", "window", "large"])
+@pytest.mark.parametrize("case", ["short", "length", "window", "large", "curve", "points"])
 def test_senseless_answers_of_a_process_are_refused(case: str) -> None:
-    head = struct.pack("<IIdddd?", 2, 3, 1.0, 0.0, 1.0, 2.0, False)
+    head = struct.pack("<IIdddd?dI", 2, 3, 1.0, 0.0, 1.0, 2.0, False, 1.0, 0)
     data, limits = head + bytes(12), Limits()
     assert StoredValues.unpack(data, limits).values.shape == (2, 3)
     if case == "short":
@@ -103,7 +133,12 @@ def test_senseless_answers_of_a_process_are_refused(case: str) -> None:
     elif case == "length":
         data = data[:-1]
     elif case == "window":
-        data = struct.pack("<IIdddd?", 2, 3, 1.0, 0.0, float("nan"), 2.0, False) + bytes(12)
+        data = struct.pack("<IIdddd?dI", 2, 3, 1.0, 0.0, float("nan"), 2.0, False, 1.0, 0) + bytes(12)
+    elif case == "curve":
+        curve = struct.pack("<ff", 0.0, float("nan"))
+        data = struct.pack("<IIdddd?dI", 2, 3, 1.0, 0.0, 1.0, 2.0, False, 1.0, 2) + curve + bytes(12)
+    elif case == "points":
+        data = struct.pack("<IIdddd?dI", 2, 3, 1.0, 0.0, 1.0, 2.0, False, 1.0, 2**31) + bytes(12)
     else:
         limits = Limits(max_pixels=5)
     with pytest.raises(ValueError):

@@ -265,10 +265,12 @@ def _stored(model: Lungsight, result: Result, data: bytes | bytearray) -> Stored
 def _grey(result: Result, stored: StoredValues | None) -> records.Grey:
     pixels = result.xray.pixels
     values: NDArray[Any]
-    intercept, inverted = 0.0, False
+    intercept, inverted, span = 0.0, False, 1.0
+    curve: tuple[float, ...] = ()
     if stored is not None and stored.values.shape == pixels.shape:
         values, slope, intercept = stored.values, stored.slope, stored.intercept
-        center, window = stored.center, stored.width
+        center, window, span = stored.center, stored.width, stored.span
+        curve = () if stored.curve is None else tuple(np.round(stored.curve.astype(float), 5).tolist())
         # The file's values are as they were; shown they are as the networks saw them.
         inverted = stored.inverted != (XRayNote.INVERSION_UNDONE in result.xray.notes)
     elif pixels.dtype == np.uint8:
@@ -292,6 +294,8 @@ def _grey(result: Result, stored: StoredValues | None) -> records.Grey:
         center,
         window,
         inverted,
+        curve,
+        span,
     )
 
 

@@ -51,6 +51,8 @@ class Grey(Record, frozen=True):
     """The grey values of the file: PNG (base64) of 8 or 16 bits. A value v means `slope * v + intercept`.
 
     Shown through a window: `center - window / 2` is black, `center + window / 2` white; the other way where `inverted`.
+    Where the file has a VOI LUT or a sigmoid, `curve` holds its shades, 0 to 1, at equal distances over `span` times
+    the window, instead of the straight line; the window then is the table's range, or that of the sigmoid.
     """
 
     png: str
@@ -62,6 +64,8 @@ class Grey(Record, frozen=True):
     center: float
     window: float
     inverted: bool
+    curve: tuple[float, ...] = ()
+    span: float = 1.0
 
 
 class ProbabilityMap(Record, frozen=True):

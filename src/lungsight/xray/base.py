@@ -120,6 +120,9 @@ class Windowed(NamedTuple):
     width: float
     """`center - width / 2` is black, `center + width / 2` white; the other way where `inverted`."""
     inverted: bool
+    curve: NDArray[np.float32] | None = None
+    """(n,) shades in [0, 1] at equal distances over `span` times `width` about `center`, instead of a straight line."""
+    span: float = 1.0
 
 
 def rescale_intensity(values: Numbers, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:

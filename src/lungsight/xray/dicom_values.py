@@ -15,7 +15,7 @@ from lungsight.errors import InputError
 from lungsight.xray.base import Limits
 from lungsight.xray.sniff import HEAD, sniff
 
-_HEAD = struct.Struct("<IIdddd?")
+_HEAD = struct.Struct("<IIdddd?dI")
 _HIGHEST = 65535
 
 
@@ -31,19 +31,27 @@ class StoredValues:
     width: float
     """`center - width / 2` is black, `center + width / 2` white; the other way where `inverted`."""
     inverted: bool
+    curve: NDArray[np.float32] | None = None
+    """As `lungsight.xray.base.Windowed` has it."""
+    span: float = 1.0
 
     @classmethod
     def unpack(cls, data: bytes, limits: Limits) -> StoredValues:
         """From `packed_values`, taken as said by a stranger; raises ValueError where it makes no sense."""
         if len(data) < _HEAD.size:
             raise ValueError("too short")
-        height, width, slope, intercept, center, span, inverted = _HEAD.unpack_from(data)
-        if height * width > limits.max_pixels or len(data) != _HEAD.size + 2 * height * width:
+        height, width, slope, intercept, center, wide, inverted, span, points = _HEAD.unpack_from(data)
+        start = _HEAD.size + 4 * points
+        if height * width > limits.max_pixels or len(data) != start + 2 * height * width or points == 1:
             raise ValueError("another length")
-        if not np.isfinite([slope, intercept, center, span]).all() or span <= 0:
+        if not np.isfinite([slope, intercept, center, wide, span]).all() or wide <= 0 or span <= 0:
             raise ValueError("no window")
-        values = np.frombuffer(data, "<u2", offset=_HEAD.size).reshape(height, width)
-        return cls(values.astype(np.uint16, copy=False), slope, intercept, center, span, inverted)
+        curve = np.frombuffer(data, "<f4", points, _HEAD.size).astype(np.float32) if points else None
+        if curve is not None and not ((curve >= 0) & (curve <= 1)).all():
+            raise ValueError("no curve")
+        values = np.frombuffer(data, "<u2", offset=start).reshape(height, width)
+        values = values.astype(np.uint16, copy=False)
+        return cls(values, slope, intercept, center, wide, inverted, curve, span)
 
 
 def packed_values(data: bytes, limits: Limits) -> bytes:
@@ -70,5 +78,6 @@ def packed_values(data: bytes, limits: Limits) -> bytes:
     whole = real.dtype.kind in "iu" and high - low <= _HIGHEST
     slope = 1.0 if whole else max((high - low) / _HIGHEST, 1e-12)
     steps = real.astype(np.int64) - int(low) if whole else np.rint((real.astype(np.float64) - low) / slope)
-    head = _HEAD.pack(*real.shape, slope, low, found.center, found.width, found.inverted)
-    return head + np.ascontiguousarray(steps.astype("<u2")).tobytes()
+    curve = b"" if found.curve is None else found.curve.astype("<f4").tobytes()
+    shown = (found.center, found.width, found.inverted, found.span, len(curve) // 4)
+    return _HEAD.pack(*real.shape, slope, low, *shown) + curve + np.ascontiguousarray(steps.astype("<u2")).tobytes()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SEEN = 0.01
 """A window that leaves a smaller share of the pixels between black and white shows nothing."""
+CURVE = 4096
+"""Points of a VOI LUT that a viewer is given."""
 
 
 def display(stored: NDArray[Any], elements: Elements, image: Image) -> tuple[Pixels, tuple[XRayNote, ...]]:
@@ -76,8 +78,10 @@ def display(stored: NDArray[Any], elements: Elements, image: Image) -> tuple[Pix
 def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed | None:
     """What `display` makes its picture of, for a viewer that lets its user move the window.
 
+    A VOI LUT and a sigmoid become a window with a curve.
+
     Returns:
-        None where no window says what `display` does: a VOI LUT, a sigmoid, or 8-bit values that stay as they are.
+        None where 8-bit values stay as they are.
     """
     values = np.nan_to_num(stored) if stored.dtype.kind == "f" else stored
     padding = _padding(values, elements, image)
@@ -85,13 +89,25 @@ def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed
     real, rescaled = _modality(values, elements, image)
     shown, _ = _voi(real, elements, image, valid)
     function = elements.text(VOI_FUNCTION, 16).upper() or "LINEAR"
+    curve: NDArray[np.float32] | None = None
+    span = 1.0
     if shown is not None:
-        center, width = elements.number(WINDOW_CENTER), elements.number(WINDOW_WIDTH)
-        if elements.items(VOI_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1) or function == "SIGMOID":
-            return None
-        assert center is not None and width is not None
-        if function != "LINEAR_EXACT":
-            center, width = center - 0.5, width - 1
+        tables = elements.items(VOI_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1)
+        if tables:
+            scaled = _scaled(tables[0], signed=image.signed)
+            assert scaled is not None
+            table, first = scaled
+            center, width = first + (len(table) - 1) / 2, float(len(table) - 1)
+            points = np.linspace(0, len(table) - 1, min(len(table), CURVE))
+            curve = np.interp(points, np.arange(len(table)), table).astype(np.float32)
+        else:
+            center, width = elements.number(WINDOW_CENTER), elements.number(WINDOW_WIDTH)
+            assert center is not None and width is not None
+            if function == "SIGMOID":
+                span = 4.0
+                curve = (1 / (1 + np.exp(-4 * np.linspace(-2, 2, 257)))).astype(np.float32)
+            elif function != "LINEAR_EXACT":
+                center, width = center - 0.5, width - 1
     elif values.dtype == np.uint8 and not rescaled and image.bits_stored == 8:
         return None
     else:
@@ -104,7 +120,7 @@ def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed
     if padding is not None:
         real = real.copy()
         real[padding] = real[~padding].max() if inverted else real[~padding].min()
-    return Windowed(real, center, width, inverted)
+    return Windowed(real, center, width, inverted, curve, span)
 
 
 def palette_grey(values: NDArray[Any], elements: Elements, *, signed: bool) -> NDArray[np.uint8]:
@@ -220,6 +236,15 @@ def window(values: Numbers, center: float, width: float, function: str) -> NDArr
 
 
 def _voi_lut(values: NDArray[Any], item: Elements, *, signed: bool) -> NDArray[np.float32] | None:
+    scaled = _scaled(item, signed=signed)
+    if scaled is None:
+        return None
+    whole = values if values.dtype.kind in "iu" else np.rint(values)
+    return np.asarray(_look_up(whole, *scaled), np.float32)
+
+
+def _scaled(item: Elements, *, signed: bool) -> tuple[NDArray[np.float32], int] | None:
+    """(entries in [0, 1], value of the first) of a VOI LUT; None where it says nothing."""
     table = _table(item, LUT_DESCRIPTOR, LUT_DATA, signed=signed)
     if table is None:
         return None
@@ -228,9 +253,7 @@ def _voi_lut(values: NDArray[Any], item: Elements, *, signed: bool) -> NDArray[n
     low, high = float(entries.min()), float(entries.max())
     if high <= low:
         return None
-    scaled = ((entries.astype(np.float32) - low) / (high - low)).astype(np.float32)
-    whole = values if values.dtype.kind in "iu" else np.rint(values)
-    return np.asarray(_look_up(whole, scaled, first), np.float32)
+    return ((entries.astype(np.float32) - low) / (high - low)).astype(np.float32), first
 
 
 def _shows(values: NDArray[Any], out: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> bool:

@@ -267,7 +267,7 @@ function Controls({ film }) {
   const { grey } = film.open;
   const { look: own, found } = film;
   const range = grey.high - grey.low;
-  const whole = grey.values.BYTES_PER_ELEMENT === 1 ? { low: 0, high: 255, most: 512 } : { low: grey.low, high: grey.high, most: 2 * range };
+  const whole = grey.values.BYTES_PER_ELEMENT === 1 ? { low: 0, high: 255, most: 512 } : { low: Math.min(grey.low, grey.center), high: Math.max(grey.high, grey.center), most: 2 * Math.max(range, grey.window) };
   const fine = range > 64 ? 1 : range / 256;
   const shown = (value) => (range > 64 ? Math.round(value) : fixed(value, 2));
   const others = films.all.filter((one) => one.state === "done" && one !== film);

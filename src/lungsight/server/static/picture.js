@@ -98,12 +98,21 @@ export function greyOf(sent, bytes) {
   return { ...sent, width, height, values, low: ends[0], high: Math.max(ends[1], ends[0] + 1) };
 }
 
+/** A curve of [0, 1] at a place, 0 its begin and 1 its end. */
+function along(curve, place) {
+  const at = Math.min(Math.max(place, 0), 1) * (curve.length - 1);
+  const below = Math.min(Math.floor(at), curve.length - 2);
+  return curve[below] + (curve[below + 1] - curve[below]) * (at - below);
+}
+
 /** Shades (0 to 255) of all 65,536 or 256 stored values. */
 export function shades(grey, { center, width, invert }) {
   const table = new Uint8ClampedArray(grey.values.BYTES_PER_ELEMENT === 1 ? 256 : 65536);
   const turned = Boolean(invert) !== Boolean(grey.inverted);
+  const wide = Math.max(width, 1e-6) * (grey.span ?? 1);
   for (let value = 0; value < table.length; value += 1) {
-    const shade = ((grey.slope * value + grey.intercept - center) / Math.max(width, 1e-6) + 0.5) * 255;
+    const place = (grey.slope * value + grey.intercept - center) / wide + 0.5;
+    const shade = 255 * (grey.curve?.length ? along(grey.curve, place) : place);
     table[value] = turned ? 255 - shade : shade;
   }
   return table;
