@@ -6,7 +6,6 @@ import struct
 
 import numpy as np
 import pytest
-
 from pydicom.dataset import Dataset
 
 from lungsight.errors import InputError

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ from lungsight.inference.polarity import SCALE, SIDE, TEMPLATE, polarity
 from lungsight.inference.zones import zones
 from lungsight.phantom import draw
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "web"))
+build = importlib.import_module("build")
+RULES = json.loads(json.dumps(build.rules()))
+"""As the page reads them from `cards.json`."""
 SOURCE = Path(__file__).resolve().parents[1] / "web" / "src"
 STATIC = Path(lung_masks.__file__).parents[1] / "server" / "static"
 NODE = shutil.which("node")
@@ -34,17 +40,18 @@ pytestmark = pytest.mark.skipif(
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's files as modules that Node loads."""
     folder = tmp_path_factory.mktemp("web")
-    for path in (SOURCE / "pixels.js", SOURCE / "find.js", STATIC / "lungs.js"):
+    for path in (SOURCE / "pixels.js", SOURCE / "find.js", STATIC / "lungs.js", STATIC / "numbers.js"):
         shutil.copy(path, folder / path.name)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder
 
 
-def ask(scripts: Path, body: str, given: dict[str, Any]) -> Any:
+def ask(scripts: Path, body: str, given: Any) -> Any:
     """What a function body returns, with `p` and `f` the modules and `g` what is given."""
     (scripts / "given.json").write_text(json.dumps(given))
     (scripts / "run.js").write_text(
-        "import * as p from './pixels.js'; import * as f from './find.js'; import fs from 'node:fs';\n"
+        "import * as p from './pixels.js'; import * as f from './find.js'; "
+        "import * as numbers from './numbers.js'; import fs from 'node:fs';\n"
         "const g = JSON.parse(fs.readFileSync(new URL('./given.json', import.meta.url)));\n"
         "const bytes = ({width, height, values}) => ({width, height, values: Uint8Array.from(values)});\n"
         "const floats = ({width, height, values}) => ({width, height, values: Float32Array.from(values)});\n"
@@ -138,6 +145,7 @@ SIDES = {
     "scale": sides.SCALE,
     "heart": sides.HEART,
     "picture": sides.PICTURE,
+    "sure": sides.SURE_HEART,
 }
 
 
@@ -147,7 +155,7 @@ def test_a_mirrored_picture_is_told_as_the_package_tells_it(scripts: Path) -> No
     heart[60:90, 50:86] = 1
     middle = (np.nonzero(labels == 1)[1].mean() + np.nonzero(labels == 2)[1].mean()) / 2
     body = (
-        "return g.all.map(([h, l, i, m]) => [f.onWrongSide(floats(h).values, bytes(l), floats(i), m, g.rule), "
+        "return g.all.map(([h, l, i, m]) => [f.onWrongSide(floats(h).values, bytes(l), floats(i), m, g.rule, g.size), "
         "f.sidedness(floats(i), g.rule)])"
     )
     cases = []
@@ -155,7 +163,11 @@ def test_a_mirrored_picture_is_told_as_the_package_tells_it(scripts: Path) -> No
         moved = np.roll(heart, round(middle - 67.5) + shift, axis=1)
         for picture in (image, image[:, ::-1]):
             cases += [(moved, labels, np.ascontiguousarray(picture), mirrored) for mirrored in (False, True)]
-    given = {"all": [[plain(h), plain(lab), plain(i), m] for h, lab, i, m in cases], "rule": SIDES}
+    given = {
+        "all": [[plain(h), plain(lab), plain(i), m] for h, lab, i, m in cases],
+        "rule": SIDES,
+        "size": RULES["heart"],
+    }
     found = ask(scripts, body, given)
     wanted = [sides.on_wrong_side(h > 0.5, lab, i, mirrored=m) for h, lab, i, m in cases]
     assert [one for one, _ in found] == wanted and any(wanted) and not all(wanted)
@@ -171,11 +183,17 @@ def test_lungs_flags_zones_and_ratio_are_the_package_s(scripts: Path, index: int
     heart = np.zeros_like(values)
     heart[70:100, 48:84] = 1
     body = (
-        "const l = f.find(floats(g.map), 0.5); const labels = f.labelsOf(l); return [l.map.values, labels.values, "
-        "l.components, f.flagsOf(l, floats(g.image), g.rule), f.zonesOf(labels), "
-        "f.ratioOf(floats(g.heart).values, labels, 0.5)]"
+        "const r = g.rules; const l = f.find(floats(g.map), 0.5, r.lungs); const labels = f.labelsOf(l); "
+        "return [l.map.values, labels.values, l.components, f.flagsOf(l, floats(g.image), r, g.rule), "
+        "f.zonesOf(labels, r.zone_rows), f.ratioOf(floats(g.heart).values, labels, 0.5, r.heart, 0.8)]"
     )
-    given = {"map": plain(values), "image": plain(image), "heart": plain(heart), "rule": RULE}
+    given = {
+        "map": plain(values),
+        "image": plain(image),
+        "heart": plain(heart),
+        "rule": RULE,
+        "rules": RULES,
+    }
     cleaned, labels, components, flags, zone_map, ratio = ask(scripts, body, given)
     ours = lung_masks.find(values, 0.5)
     assert np.allclose(np.reshape(cleaned, values.shape), ours.probability, atol=1e-6)
@@ -184,5 +202,48 @@ def test_lungs_flags_zones_and_ratio_are_the_package_s(scripts: Path, index: int
     assert components == ours.components
     assert flags == [str(flag) for flag in plausibility.check(ours, image)]
     assert (np.reshape(zone_map, values.shape) != zones(ours.small)).mean() < 1e-3
-    known = cardiothoracic(heart >= 0.5, ours.small)
-    assert ratio == (None if known is None else pytest.approx(known.ratio))
+    known = cardiothoracic(heart >= 0.5, ours.small, 0.8)
+    assert (ratio is None) == (known is None)
+    if known is not None:
+        assert ratio["ratio"] == pytest.approx(known.ratio)
+        assert ratio["doubts"] == list(map(str, known.doubts))
+        for line, width in ((ratio["heart"], known.heart), (ratio["chest"], known.chest)):
+            assert line == [width.row, width.start, width.stop]
+
+
+LIMITS = (
+    ("area", 0.5, None),
+    ("side", 1.01, None),
+    ("fill", 1.01, None),
+    ("plausible", [0.9, 1], None),
+    ("short", 9, ["shallow_breath"]),
+    ("uneven", 0.5, ["turned"]),
+)
+
+
+def test_every_limit_of_the_heart_comes_from_the_package(scripts: Path) -> None:
+    """None of them stands as a number in the page: another one gives another answer."""
+    heart = np.zeros((128, 128), np.float32)
+    heart[70:100, 48:84] = 1
+    body = (
+        "const labels = f.labelsOf(f.find(floats(g.map), 0.5, g.rules.lungs)); "
+        "return g.all.map((one) => f.ratioOf(floats(g.heart).values, labels, 0.5, {...g.rules.heart, ...one}))"
+    )
+    changed = [{"short": 0, "uneven": 9}, *({"short": 0, "uneven": 9, name: to} for name, to, _ in LIMITS)]
+    given = {"map": plain(_maps()[0]), "heart": plain(heart), "rules": RULES, "all": changed}
+    found = ask(scripts, body, given)
+    assert found[0]["doubts"] == []
+    assert [one and one["doubts"] for one in found[1:]] == [wanted for *_, wanted in LIMITS]
+    told = (RULES["heart"][name] for name in ("area", "side", "fill", "short", "uneven"))
+    assert tuple(told) == (0.01, 0.5, 0.55, 0.74, 1.4) and RULES["heart"]["plausible"] == [0.3, 0.8]
+    assert RULES["heart"]["notes"][""] == "view_unknown" and RULES["heart"]["notes"]["AP"] == "magnified"
+    assert set(RULES["needed"]) <= set(RULES["severity_doubts"]) and "at_edge" in RULES["heart"]["doubts"]
+
+
+def test_figures_for_the_eye_are_rounded_as_in_the_tables(scripts: Path) -> None:
+    """A severity is held with two digits, a ratio with three, both to the even one in the middle."""
+    values = [3.2549, 3.25, 0.75, 17.95, 0.05, 0.5049, 0.505, 0.375, 0.4555]
+    body = "return g.map((one) => [n.severityWords(one), n.ratioWords(one)])"
+    found = ask(scripts, f"const n = numbers; {body}", values)
+    assert found == [[f"{round(one, 2):.1f}", f"{round(one, 3):.2f}"] for one in values]
+    assert found[0][0] == "3.2" and found[5][1] == "0.51"

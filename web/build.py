@@ -17,7 +17,7 @@ from typing import Any
 
 import lungsight
 from lungsight.model import Bundle, load_bundle
-from lungsight.wording import OLD_GATE_CLASSES, SpacingKind, View, XRayNote
+from lungsight.wording import OLD_GATE_CLASSES, RatioDoubt, SpacingKind, View, XRayNote
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = Path(lungsight.__file__).resolve().parent
@@ -38,6 +38,48 @@ CSP = (
 )
 
 
+def rules() -> dict[str, Any]:
+    """The limits by which lungs, heart and flags are judged, from the modules that hold them."""
+    from lungsight.inference import heart, lung_masks, plausibility, severity, view_gate, zones
+    from lungsight.inference.result import note_of
+
+    return {
+        "lungs": {
+            "counted": lung_masks.COUNTED_COMPONENT_FRACTION,
+            "component": lung_masks.MIN_COMPONENT_FRACTION,
+            "hole": lung_masks.MAX_HOLE_FRACTION,
+            "bridge": lung_masks.BRIDGE,
+            "least": lung_masks.LEAST_LUNG,
+            "apart": lung_masks.APART,
+        },
+        "flags": {
+            "no_lung": plausibility.NO_LUNG_FRACTION,
+            "one_lung": plausibility.ONE_LUNG_RATIO,
+            "asymmetric": plausibility.ASYMMETRIC_RATIO,
+            "small": plausibility.SMALL_FRACTION,
+            "large": plausibility.LARGE_FRACTION,
+            "edge": plausibility.EDGE_FRACTION,
+            "components": plausibility.MAX_COMPONENTS,
+            "base_spread": plausibility.MIN_BASE_SPREAD,
+            "contrast": plausibility.MAX_CONTRAST,
+        },
+        "heart": {
+            "area": heart.MIN_HEART,
+            "side": heart.MIN_SIDE,
+            "fill": heart.MIN_FILL,
+            "plausible": heart.PLAUSIBLE,
+            "short": heart.SHORT_LUNGS,
+            "uneven": heart.UNEVEN,
+            "doubts": sorted(map(str, heart.DOUBTS)),
+            "words": {"short": str(RatioDoubt.SHALLOW_BREATH), "uneven": str(RatioDoubt.TURNED)},
+            "notes": {view: note_of(view) for view in ("", *map(str, View))},
+        },
+        "severity_doubts": sorted(map(str, severity.DOUBTS)),
+        "zone_rows": zones.MIN_ROWS,
+        "needed": [str(flag) for flag in view_gate.NEEDED],
+    }
+
+
 def cards_of(bundle: Bundle) -> dict[str, Any]:
     """What the worker must know of the networks: a part of their cards, and the limits of the view gate."""
     from lungsight.inference import polarity, sides, view_gate
@@ -51,6 +93,7 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
             "min_contrast": view_gate.MIN_CONTRAST,
         },
     }
+    found["rules"] = rules()
     found["polarity"] = {
         "side": polarity.SIDE,
         "template": polarity.TEMPLATE.ravel().tolist(),
@@ -64,6 +107,7 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
         "scale": sides.SCALE,
         "heart": sides.HEART,
         "picture": sides.PICTURE,
+        "sure": sides.SURE_HEART,
     }
     for model in bundle.models:
         card = model.card

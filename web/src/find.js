@@ -6,17 +6,17 @@ import { boundingBox, resize } from "./pixels.js";
 export const RIGHT = 1;
 export const LEFT = 2;
 
-/** Clean a map { width, height, values } and tell the lungs apart, as `lung_masks.find`. */
-export function find(map, threshold) {
+/** Clean a map { width, height, values } and tell the lungs apart, as `lung_masks.find`; `rule` is cards.rules.lungs. */
+export function find(map, threshold, rule) {
   const { width, height } = map;
   const size = width * height;
   const lung = Uint8Array.from(map.values, (value) => value >= threshold);
   const { names, found } = components(lung, width, height, true);
   const areas = found.map((one) => one.area);
-  const count = areas.filter((one, name) => name && one >= 0.002 * size).length;
+  const count = areas.filter((one, name) => name && one >= rule.counted * size).length;
   if (found.length === 1) return { map, side: new Float32Array(size).fill(1), threshold, components: 0 };
   const most = Math.max(...areas);
-  const kept = areas.map((one, name) => name > 0 && one >= 0.05 * most);
+  const kept = areas.map((one, name) => name > 0 && one >= rule.component * most);
   const cleaned = Float32Array.from(map.values);
   let total = 0;
   for (let i = 0; i < size; i += 1) {
@@ -33,17 +33,17 @@ export function find(map, threshold) {
   for (let y = 0; y < height; y += 1) open.add(gaps.names[y * width]).add(gaps.names[(y + 1) * width - 1]);
   for (let i = 0; i < size; i += 1) {
     const gap = gaps.names[i];
-    if (!open.has(gap) && gaps.found[gap].area <= 0.05 * total) cleaned[i] = 1;
+    if (!open.has(gap) && gaps.found[gap].area <= rule.hole * total) cleaned[i] = 1;
   }
   const mask = Uint8Array.from(cleaned, (value) => value >= threshold);
   const large = areas.filter((_, name) => kept[name]).sort((a, b) => b - a);
-  const joined = (large[1] ?? 0) < 0.15 * most;
-  const side = (joined && byCut(mask, width, height)) || byComponents(names, found, kept, width, height);
+  const joined = (large[1] ?? 0) < rule.least * most;
+  const side = (joined && byCut(mask, width, height, rule)) || byComponents(names, found, kept, width, height, rule);
   return { map: { width, height, values: cleaned }, side, threshold, components: count };
 }
 
 /** Part joined lungs along the shortest cut from top to bottom; null where they are one lung. */
-function byCut(mask, width, height) {
+function byCut(mask, width, height, rule) {
   const box = boundingBox({ width, height, values: mask });
   if (!box) return null;
   const [top, left, bottom, right] = box;
@@ -80,7 +80,7 @@ function byCut(mask, width, height) {
     }
   }
   const second = all - crossed - first;
-  if (crossed > 0.35 * rows || Math.min(first, second) < 0.15 * Math.max(first, second)) return null;
+  if (crossed > rule.bridge * rows || Math.min(first, second) < rule.least * Math.max(first, second)) return null;
   const side = new Float32Array(width * height);
   for (let y = 0; y < height; y += 1) {
     const place = left + cut[Math.min(Math.max(y - top, 0), rows - 1)];
@@ -89,7 +89,7 @@ function byCut(mask, width, height) {
   return side;
 }
 
-function byComponents(names, found, kept, width, height) {
+function byComponents(names, found, kept, width, height, rule) {
   const centre = (name) => found[name].columns / found[name].area;
   const order = kept.flatMap((one, name) => (one ? [name] : [])).sort((a, b) => centre(a) - centre(b));
   const gaps = order.slice(1).map((name, i) => centre(name) - centre(order[i]));
@@ -98,7 +98,7 @@ function byComponents(names, found, kept, width, height) {
   const second = order.slice(first.length);
   const sum = (some) => some.reduce((all, name) => all + found[name].area, 0);
   const [smaller, larger] = [sum(first), sum(second)].sort((a, b) => a - b);
-  if (!second.length || Math.max(...gaps) < 0.15 * width || smaller < 0.15 * larger) {
+  if (!second.length || Math.max(...gaps) < rule.apart * width || smaller < rule.least * larger) {
     const middle = order.reduce((all, name) => all + found[name].columns, 0) / sum(order);
     return new Float32Array(names.length).fill(middle < (width - 1) / 2 ? 1 : -1);
   }
@@ -163,28 +163,28 @@ export function polarity(image, rule) {
   return small.reduce((sum, one, i) => sum + (one - mean) * rule.template[i], 0) / spread / rule.scale;
 }
 
-/** Codes of what is implausible, as `plausibility.check`. */
-export function flagsOf(lungs, image, rule) {
+/** Codes of what is implausible, as `plausibility.check`; `rules` is cards.rules, `grey` cards.polarity. */
+export function flagsOf(lungs, image, { flags: rule }, grey) {
   const labels = labelsOf(lungs);
   const { width, height, values } = labels;
   const [smaller, larger] = areasOf(values).sort((a, b) => a - b);
   const fraction = (smaller + larger) / values.length;
-  if (fraction < 0.01) return ["no_lungs"];
+  if (fraction < rule.no_lung) return ["no_lungs"];
   const flags = [];
-  if (smaller / larger < 0.15) flags.push("one_lung");
-  else if (smaller / larger < 0.5) flags.push("asymmetric");
-  if (fraction < 0.14) flags.push("small");
-  if (fraction > 0.67) flags.push("large");
+  if (smaller / larger < rule.one_lung) flags.push("one_lung");
+  else if (smaller / larger < rule.asymmetric) flags.push("asymmetric");
+  if (fraction < rule.small) flags.push("small");
+  if (fraction > rule.large) flags.push("large");
   const edge = (length, at) => Array.from({ length }, (_, i) => values[at(i)] > 0).filter(Boolean).length / length;
   const edges = [
     edge(width, (x) => x), edge(width, (x) => values.length - 1 - x),
     edge(height, (y) => y * width), edge(height, (y) => (y + 1) * width - 1),
   ];
-  if (Math.max(...edges) > 0.25) flags.push("at_edge");
-  if (lungs.components > 3) flags.push("many_components");
+  if (Math.max(...edges) > rule.edge) flags.push("at_edge");
+  if (lungs.components > rule.components) flags.push("many_components");
   const spread = baseSpread(labels);
-  if (spread !== null && spread < 1) flags.push("upside_down");
-  if (polarity(image, rule) < 0 || contrast(labels, image) > 0.2) flags.push("inverted");
+  if (spread !== null && spread < rule.base_spread) flags.push("upside_down");
+  if (polarity(image, grey) < 0 || contrast(labels, image) > rule.contrast) flags.push("inverted");
   return flags;
 }
 
@@ -236,13 +236,13 @@ function baseSpread({ width, height, values }) {
   return apart > 0 ? (ends[1][1] - ends[0][1]) / apart : null;
 }
 
-/** Zones 1 to 6 of labels, as `zones.zones`. */
-export function zonesOf({ width, height, values }) {
+/** Zones 1 to 6 of labels, as `zones.zones`; a lung of fewer than `least` rows has none. */
+export function zonesOf({ width, height, values }, least) {
   const out = new Uint8Array(values.length);
   for (const [label, first] of [[RIGHT, 1], [LEFT, 4]]) {
     const rows = [];
     for (let y = 0; y < height; y += 1) if (values.subarray(y * width, (y + 1) * width).includes(label)) rows.push(y);
-    if (rows.length < 6) continue;
+    if (rows.length < least) continue;
     const third = (rows.at(-1) + 1 - rows[0]) / 3;
     for (let i = 0; i < values.length; i += 1) {
       if (values[i] !== label) continue;
@@ -253,11 +253,11 @@ export function zonesOf({ width, height, values }) {
   return out;
 }
 
-/** Whether the picture, or what its header says of it, seems mirrored, as `sides.on_wrong_side`; `rule` is cards.sides. */
-export function onWrongSide(heartMap, { width, height, values }, image, mirrored, rule) {
-  const heart = largest(Uint8Array.from(heartMap, (value) => value >= 0.5), width, height, 1);
-  const [smaller, larger] = areasOf(values).sort((a, b) => a - b);
-  if (!heart || heart.area < 0.01 * values.length || !smaller || smaller < 0.5 * larger) return false;
+/** Whether the picture, or what its header says of it, seems mirrored, as `sides.on_wrong_side`; `rule` is cards.sides,
+ * `size` cards.rules.heart. */
+export function onWrongSide(heartMap, { width, height, values }, image, mirrored, rule, size) {
+  const heart = largest(Uint8Array.from(heartMap, (value) => value >= rule.sure), width, height, 1);
+  if (!heart || !measurable(heart, values, size)) return false;
   const centre = (label) => {
     let [sum, count] = [0, 0];
     for (let i = 0; i < values.length; i += 1) if (values[i] === label) [sum, count] = [sum + (i % width), count + 1];
@@ -283,11 +283,21 @@ export function sidedness(image, rule) {
   return sum / spread / rule.scale;
 }
 
-/** The cardiothoracic ratio of the heart's map and labels, or null, as `heart.cardiothoracic`; heart is what reaches `threshold`. */
-export function ratioOf(heartMap, { width, height, values }, threshold) {
-  const heart = largest(Uint8Array.from(heartMap, (value) => value >= threshold), width, height, 1);
+/** Whether heart and lungs are large enough, and the lungs alike enough, to measure by. */
+function measurable(heart, values, rule) {
   const [smaller, larger] = areasOf(values).sort((a, b) => a - b);
-  if (!heart || heart.area < 0.01 * values.length || !larger || smaller < 0.5 * larger) return null;
+  return heart.area >= rule.area * values.length && larger > 0 && smaller >= rule.side * larger;
+}
+
+/**
+ * The cardiothoracic ratio of the heart's map and labels, or null, as `heart.cardiothoracic`: { ratio, heart, chest,
+ * doubts }, the two widths as [row, first column, column behind the last]. `rule` is cards.rules.heart, heart is what
+ * reaches `threshold`, `aspect` is height over width of a pixel.
+ */
+export function ratioOf(heartMap, labels, threshold, rule, aspect = 1) {
+  const { width, height, values } = labels;
+  const heart = largest(Uint8Array.from(heartMap, (value) => value >= threshold), width, height, 1);
+  if (!heart || !measurable(heart, values, rule)) return null;
   let chest = null;
   for (let y = 0; y < height; y += 1) {
     let [start, stop] = [-1, -1];
@@ -296,16 +306,35 @@ export function ratioOf(heartMap, { width, height, values }, threshold) {
       if (start < 0) start = x;
       stop = x + 1;
     }
-    if (start >= 0 && (!chest || stop - start > chest[1] - chest[0])) chest = [start, stop];
+    if (start >= 0 && (!chest || stop - start > chest[2] - chest[1])) chest = [y, start, stop];
   }
   let [start, stop, top, bottom] = [width, 0, height, 0];
+  const rows = new Int32Array(height);
   for (let i = 0; i < values.length; i += 1) {
     if (!heart.is(i)) continue;
     const y = Math.floor(i / width);
     [start, stop] = [Math.min(start, i % width), Math.max(stop, (i % width) + 1)];
     [top, bottom] = [Math.min(top, y), Math.max(bottom, y + 1)];
+    rows[y] += 1;
   }
-  if (heart.area / ((stop - start) * (bottom - top)) < 0.55) return null;
-  const ratio = (stop - start) / (chest[1] - chest[0]);
-  return ratio < 0.3 || ratio > 0.8 || start < chest[0] || stop > chest[1] ? null : ratio;
+  if (heart.area / ((stop - start) * (bottom - top)) < rule.fill) return null;
+  const across = chest[2] - chest[1];
+  const ratio = (stop - start) / across;
+  if (ratio < rule.plausible[0] || ratio > rule.plausible[1] || start < chest[1] || stop > chest[2]) return null;
+  return { ratio, heart: [rows.indexOf(Math.max(...rows)), start, stop], chest, doubts: doubtsOf(labels, across, aspect, rule) };
+}
+
+/** What the lungs' shape says against a ratio. */
+function doubtsOf({ width, height, values }, across, aspect, rule) {
+  const found = [RIGHT, LEFT].map((label) => {
+    const count = (y) => values.subarray(y * width, (y + 1) * width).reduce((sum, one) => sum + (one === label), 0);
+    let [first, last] = [-1, -1];
+    for (let y = 0; y < height; y += 1) if (count(y)) [first, last] = [first < 0 ? y : first, y];
+    return { tall: last - first + 1, wide: Math.max(1, count((first + last) >> 1)) };
+  });
+  const [tall, wide] = ["tall", "wide"].map((name) => found.map((one) => one[name]));
+  const doubts = [];
+  if ((Math.max(...tall) * aspect) / across < rule.short) doubts.push(rule.words.short);
+  if (Math.max(...wide) / Math.min(...wide) > rule.uneven) doubts.push(rule.words.uneven);
+  return doubts;
 }

@@ -5,8 +5,6 @@ import { decode } from "./decode.js";
 import { deviation, find, flagsOf, labelsOf, onWrongSide, polarity, ratioOf, zonesOf } from "./find.js";
 import { cropToLungs, linear, resize, resizeMask, toUnit } from "./pixels.js";
 
-const DOUBTS = ["no_lungs", "one_lung", "small", "large", "at_edge", "many_components", "upside_down", "inverted"];
-const NEEDED = ["no_lungs", "upside_down", "inverted"];
 const sessions = {};
 let cards = null;
 
@@ -45,19 +43,31 @@ async function predict(bytes) {
     values: Float32Array.from(maps.subarray(cards.lungs.classes.indexOf(name) * plane, (cards.lungs.classes.indexOf(name) + 1) * plane), (value) => (Number.isFinite(value) ? value : 0)),
   });
   const own = channel(cards.lungs.convention);
-  const lungs = find(own, cards.lungs.threshold);
+  const lungs = find(own, cards.lungs.threshold, cards.rules.lungs);
   const labels = labelsOf(lungs);
-  const flags = flagsOf(lungs, small, cards.polarity);
+  const flags = flagsOf(lungs, small, cards.rules, cards.polarity);
   const limit = cards.lungs.outlier_limit;
   const distance = outputs.outlier?.data[0];
   // What is no number is unlike anything.
   if (limit && outputs.outlier && !(distance / limit <= 1)) flags.push("unfamiliar");
   const heart = cards.lungs.classes.includes("heart") ? channel("heart").values : null;
-  if (heart && onWrongSide(heart, labels, small, Boolean(xray.mirrored), cards.sides)) flags.push("heart_side");
+  if (heart && onWrongSide(heart, labels, small, Boolean(xray.mirrored), cards.sides, cards.rules.heart)) flags.push("heart_side");
   const gate = await judge(xray, resized, small, flags);
-  const found = { flags, ...gate, ...(await diagnose(xray, resized, labels, gate)), ...(await grade(xray, labels, flags, gate)) };
-  found.cardiothoracic_ratio = gate.gate === "frontal" && heart ? ratioOf(heart, labels, cards.lungs.heart_threshold) : null;
+  const found = { flags, ...gate, ...(await diagnose(xray, resized, labels, gate)), ...(await grade(xray, labels, flags, gate)), ...measure(xray, heart, labels, flags, gate) };
   return { xray: gate.gate === "frontal" ? xray : read, map: own, side: lungs.side, found, seconds: (performance.now() - start) / 1000 };
+}
+
+/** The cardiothoracic ratio, the two widths as fractions of the picture, and what must be known of it. */
+function measure(xray, heart, labels, flags, gate) {
+  const rule = cards.rules.heart;
+  const told = heart && gate.gate === "frontal" && !flags.some((flag) => rule.doubts.includes(flag));
+  const found = told ? ratioOf(heart, labels, cards.lungs.heart_threshold, rule, xray.height / labels.height / (xray.width / labels.width)) : null;
+  if (!found) return { cardiothoracic_ratio: null, ratio_note: null, ratio_doubts: [], heart_line: [], chest_line: [] };
+  const line = ([row, start, stop]) => [(row + 0.5) / labels.height, start / labels.width, stop / labels.width];
+  return {
+    cardiothoracic_ratio: found.ratio, ratio_note: rule.notes[xray.view ?? ""] ?? null, ratio_doubts: found.doubts,
+    heart_line: line(found.heart), chest_line: line(found.chest),
+  };
 }
 
 /** Black and white exchanged, and a note that says so. */
@@ -85,7 +95,7 @@ async function judge(xray, resized, small, flags) {
     const others = classes.map((name, i) => [probabilities[i], name]).filter(([, name]) => name !== "frontal");
     reasons.push(others.sort(([a], [b]) => b - a)[0][1]);
   }
-  reasons.push(...NEEDED.filter((flag) => flags.includes(flag)));
+  reasons.push(...cards.rules.needed.filter((flag) => flags.includes(flag)));
   return { gate: reasons.length ? "not_frontal" : "frontal", gate_score: score, reasons: [...new Set(reasons)] };
 }
 
@@ -125,9 +135,9 @@ async function diagnose(xray, resized, labels, gate) {
 
 async function grade(xray, labels, flags, gate) {
   const nothing = { severity: null, severity_low: null, severity_high: null, severity_zones: [] };
-  if (gate.gate !== "frontal" || flags.some((flag) => DOUBTS.includes(flag)) || !cards.severity) return nothing;
+  if (gate.gate !== "frontal" || flags.some((flag) => cards.rules.severity_doubts.includes(flag)) || !cards.severity) return nothing;
   const [side] = cards.severity.input;
-  const zones = zonesOf(labels);
+  const zones = zonesOf(labels, cards.rules.zone_rows);
   const plane = side * side;
   const data = new Float32Array(7 * plane);
   data.set(toUnit(resize(xray, side, side)).values);
@@ -144,7 +154,7 @@ async function grade(xray, labels, flags, gate) {
 
 /** Labels at the size of the file, as the command line's mask. */
 function labelsAt({ xray, map }, threshold) {
-  const lungs = find(map, threshold);
+  const lungs = find(map, threshold, cards.rules.lungs);
   const { width, height } = xray;
   const grown = linear(lungs.map, width, height).values;
   const side = linear({ ...lungs.map, values: lungs.side }, width, height).values;

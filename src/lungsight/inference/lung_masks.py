@@ -24,11 +24,11 @@ MAX_HOLE_FRACTION = 0.05
 """A hole up to this share of the lungs' area is filled (more would be what lies between two joined lungs)."""
 COUNTED_COMPONENT_FRACTION = 0.002
 """A component of at least this share of the image counts in `components`."""
-_BRIDGE = 0.35
+BRIDGE = 0.35
 """Two lungs are joined where a cut this short, as a share of their height, parts them."""
-_LEAST_LUNG = 0.15
+LEAST_LUNG = 0.15
 """A part smaller than this share of the other is no lung."""
-_APART = 0.15
+APART = 0.15
 """Centres nearer than this share of the width belong to one lung."""
 
 
@@ -108,7 +108,7 @@ def _holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
 
 def _may_be_joined(areas: NDArray[np.int32]) -> bool:
     second = np.sort(areas)[-2] if len(areas) > 1 else 0
-    return bool(second < _LEAST_LUNG * areas.max())
+    return bool(second < LEAST_LUNG * areas.max())
 
 
 def _by_cut(mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
@@ -141,7 +141,7 @@ def _by_cut(mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
     crossed = int(part[rows, cut].sum())
     first = int((part & (np.arange(width) < cut[:, None])).sum())
     second = int(part.sum()) - crossed - first
-    if crossed > _BRIDGE * height or min(first, second) < _LEAST_LUNG * max(first, second):
+    if crossed > BRIDGE * height or min(first, second) < LEAST_LUNG * max(first, second):
         return None
     whole = left + np.interp(np.arange(mask.shape[0]), top + rows, cut)
     return np.clip(whole[:, None] - np.arange(mask.shape[1]), -1, 1).astype(np.float32)
@@ -159,7 +159,7 @@ def _by_components(
     first = order[: int(gaps.argmax()) + 1] if len(gaps) else order
     second = order[len(first) :]
     smaller, larger = sorted((areas[first].sum(), areas[second].sum()))
-    if not len(second) or gaps.max() < _APART * components.shape[1] or smaller < _LEAST_LUNG * larger:
+    if not len(second) or gaps.max() < APART * components.shape[1] or smaller < LEAST_LUNG * larger:
         middle = np.average(columns[kept], weights=areas[kept])
         return np.full(components.shape, 1 if middle < (components.shape[1] - 1) / 2 else -1, np.float32)
     to_right, to_left = (_distance_to(lung, components, len(areas)) for lung in (first, second))

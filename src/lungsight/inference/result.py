@@ -161,8 +161,9 @@ class Result:
         height, width = self.score_map.shape
         return drawing.Measures(
             has_zones=self.has_zones,
-            severity=self.severity.zones if self.severity else (),
-            ratio=(self.ratio.ratio, self.ratio.heart, self.ratio.chest, (height, width))
+            # Rounded first as in the record, so that picture and table never differ in their last digit.
+            severity=tuple(round(one, 2) for one in self.severity.zones) if self.severity else (),
+            ratio=(round(self.ratio.ratio, 3), self.ratio.heart, self.ratio.chest, (height, width))
             if self.ratio
             else None,
         )
@@ -272,15 +273,11 @@ class Result:
         """The answer in a few words: severity, cardiothoracic ratio, score."""
         parts = []
         if self.severity:
-            found = self.severity
-            between = (
-                f" ({found.low:.1f} to {found.high:.1f})"
-                if found.low is not None and found.high is not None
-                else ""
-            )
-            parts.append(f"severity {found.total:.1f}{between} of 18")
+            total, low, high = map(_rounded, (self.severity.total, self.severity.low, self.severity.high))
+            between = f" ({low:.1f} to {high:.1f})" if low is not None and high is not None else ""
+            parts.append(f"severity {total:.1f}{between} of 18")
         if self.ratio:
-            parts.append(f"cardiothoracic ratio {self.ratio.ratio:.2f}")
+            parts.append(f"cardiothoracic ratio {_rounded(self.ratio.ratio, 3):.2f}")
         return "; ".join([*parts, self._score_said()])
 
     def _score_said(self) -> str:

@@ -70,13 +70,13 @@ def judge(
         if not score >= card.threshold:  # a NaN does not pass either
             reasons.append(_looks_like(probabilities, card.classes))
             score = score if math.isfinite(score) else None
-    reasons += [reason for flag, reason in _NEEDED.items() if flag in flags]
+    reasons += [reason for flag, reason in NEEDED.items() if flag in flags]
     if reasons:
         return Gate(GateAnswer.NOT_FRONTAL, score, tuple(dict.fromkeys(reasons)))
     return Gate(GateAnswer.NONE if score is None else GateAnswer.FRONTAL, score)
 
 
-_NEEDED = {
+NEEDED = {
     Flag.NO_LUNGS: Reason.NO_LUNGS,
     Flag.UPSIDE_DOWN: Reason.UPSIDE_DOWN,
     Flag.INVERTED: Reason.INVERTED,

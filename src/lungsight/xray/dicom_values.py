@@ -80,4 +80,8 @@ def packed_values(data: bytes, limits: Limits) -> bytes:
     steps = real.astype(np.int64) - int(low) if whole else np.rint((real.astype(np.float64) - low) / slope)
     curve = b"" if found.curve is None else found.curve.astype("<f4").tobytes()
     shown = (found.center, found.width, found.inverted, found.span, len(curve) // 4)
-    return _HEAD.pack(*real.shape, slope, low, *shown) + curve + np.ascontiguousarray(steps.astype("<u2")).tobytes()
+    return (
+        _HEAD.pack(*real.shape, slope, low, *shown)
+        + curve
+        + np.ascontiguousarray(steps.astype("<u2")).tobytes()
+    )

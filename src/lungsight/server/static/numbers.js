@@ -8,4 +8,10 @@ export function fixed(value, digits) {
   return ((Math.sign(value) * (below + (below % 2))) / 10 ** digits).toFixed(digits);
 }
 
+const rounded = (value, digits) => Number(fixed(value, digits));
+
+/** As the tables hold them, a severity with two digits and a ratio with three, and then for the eye. */
+export const severityWords = (value) => fixed(rounded(value, 2), 1);
+export const ratioWords = (value) => fixed(rounded(value, 3), 2);
+
 export const percent = (value) => `${fixed(100 * value, 0)} %`;

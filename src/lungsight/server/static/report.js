@@ -2,10 +2,9 @@
 // turned into words by the server's table, so that no text can be missing.
 
 import { html } from "./html.js";
-import { fixed, percent } from "./numbers.js";
+import { fixed, percent, ratioWords, severityWords } from "./numbers.js";
 
 const two = (value) => fixed(value, 2);
-const one = (value) => fixed(value, 1);
 export const sentence = (words) => words[0].toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
 
 /** Codes of what speaks against the mask or the score. */
@@ -42,9 +41,9 @@ function Severity({ found, about }) {
   }
   const { severity, severity_low: low, severity_high: high } = found;
   const at = (left, width) => ({ left: `${(100 * left) / 18}%`, ...(width === undefined ? {} : { width: `${(100 * width) / 18}%` }) });
-  const range = known(low) ? `${one(low)} to ${one(high)}` : "";
-  return html`<p class="verdict" id="severity">Severity ${one(severity)} <span class="of">of 18</span></p>
-    <div class="scale" role="img" aria-label=${`Severity ${one(severity)} of 18${range && `, 90 % interval ${range}`}`}><div class="bar plain">
+  const range = known(low) ? `${severityWords(low)} to ${severityWords(high)}` : "";
+  return html`<p class="verdict" id="severity">Severity ${severityWords(severity)} <span class="of">of 18</span></p>
+    <div class="scale" role="img" aria-label=${`Severity ${severityWords(severity)} of 18${range && `, 90 % interval ${range}`}`}><div class="bar plain">
       <div class="axis"></div>${range && html`<div class="interval" style=${at(low, high - low)}></div>`}<div class="point" style=${at(severity)}></div></div>
       <div class="ends"><span>0: no zone affected</span><span>all zones dense: 18</span></div></div>
     <p class="soft">${range && `90 % interval ${range}. `}${about.severity?.words ?? ""}</p>`;
@@ -54,7 +53,7 @@ function Ratio({ found, words }) {
   if (found.cardiothoracic_ratio === undefined) return null;
   if (!known(found.cardiothoracic_ratio)) return html`<p id="ratio">Cardiothoracic ratio: cannot tell</p>`;
   const doubts = [found.ratio_note && words.rationote[found.ratio_note], ...(found.ratio_doubts ?? []).map((code) => words.ratiodoubt[code])].filter(Boolean);
-  return html`<p id="ratio"><strong>Cardiothoracic ratio ${two(found.cardiothoracic_ratio)}</strong>${doubts.length > 0 && html`<span class="soft"> ${doubts.map(sentence).join(" ")}</span>`}</p>`;
+  return html`<p id="ratio"><strong>Cardiothoracic ratio ${ratioWords(found.cardiothoracic_ratio)}</strong>${doubts.length > 0 && html`<span class="soft"> ${doubts.map(sentence).join(" ")}</span>`}</p>`;
 }
 
 /** Severity first, then heart and score: what stays in sight. */
@@ -87,7 +86,7 @@ function ZoneTable({ found, zones }) {
   const total = zones.reduce((sum, each) => sum + each, 0) || 1;
   return html`<table id="zones-table"><thead><tr><th scope="col">Zone</th><th scope="col">Severity, 0 to 3</th><th scope="col">Of the lungs</th></tr></thead><tbody>
     ${zones.map((pixels, i) => html`<tr><th scope="row">${"ABCDEF"[i]}: ${i < 3 ? "right" : "left"} ${names[i % 3]}</th>
-      <td>${found.severity_zones?.length ? one(found.severity_zones[i]) : "cannot tell"}</td><td>${percent(pixels / total)}</td></tr>`)}</tbody></table>`;
+      <td>${found.severity_zones?.length ? severityWords(found.severity_zones[i]) : "cannot tell"}</td><td>${percent(pixels / total)}</td></tr>`)}</tbody></table>`;
 }
 
 function Doubts({ found, words }) {
@@ -158,6 +157,6 @@ export function brief(entry, words) {
   if (entry.state !== "done") return entry.words;
   const count = doubts(entry.found).length;
   const { severity } = entry.found;
-  const first = known(severity) ? `severity ${one(severity)}; ` : "";
+  const first = known(severity) ? `severity ${severityWords(severity)}; ` : "";
   return first + words.verdict[entry.found.decision].brief + (count ? `, ${count} warning${count > 1 ? "s" : ""}` : "") + (entry.edited ? ", corrected" : "");
 }

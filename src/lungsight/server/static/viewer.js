@@ -2,7 +2,7 @@
 // file's pixels; one matrix takes them to the screen.
 
 import { LEFT, outline, RIGHT, zoneLines, zonePlaces } from "./lungs.js";
-import { fixed } from "./numbers.js";
+import { ratioWords, severityWords } from "./numbers.js";
 import { shades } from "./picture.js";
 
 export const COLOURS = { [RIGHT]: [86, 180, 233], [LEFT]: [230, 159, 0] };
@@ -354,7 +354,7 @@ export class Viewer {
       for (const pair of ends) stroke(context, ...pair.map(toScreen), "#fff", 1.5 * ratio);
       const scores = this.measures.severity?.slice(label === RIGHT ? 0 : 3) ?? [];
       places.forEach((place, i) => {
-        const words = scores.length ? `${ZONES[label][i]} ${fixed(scores[i], 1)}` : ZONES[label][i];
+        const words = scores.length ? `${ZONES[label][i]} ${severityWords(scores[i])}` : ZONES[label][i];
         write(context, words, toScreen(place), "#fff", 13 * ratio, "center");
       });
     }
@@ -372,7 +372,7 @@ export class Viewer {
       for (const x of [start, stop]) stroke(context, toScreen([x, row - 0.012]), toScreen([x, row + 0.012]), colour, 2 * ratio);
     }
     const [row, start, stop] = heart;
-    write(context, `CTR ${fixed(this.measures.ratio, 2)}`, toScreen([(start + stop) / 2, row + 0.03]), HEART, 13 * ratio, "center");
+    write(context, `CTR ${ratioWords(this.measures.ratio)}`, toScreen([(start + stop) / 2, row + 0.03]), HEART, 13 * ratio, "center");
   }
 
   drawRuler(context, ratio) {
