@@ -88,26 +88,9 @@ def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed
     valid = None if padding is None else ~padding
     real, rescaled = _modality(values, elements, image)
     shown, _ = _voi(real, elements, image, valid)
-    function = elements.text(VOI_FUNCTION, 16).upper() or "LINEAR"
-    curve: NDArray[np.float32] | None = None
-    span = 1.0
+    curve, span = None, 1.0
     if shown is not None:
-        tables = elements.items(VOI_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1)
-        if tables:
-            scaled = _scaled(tables[0], signed=image.signed)
-            assert scaled is not None
-            table, first = scaled
-            center, width = first + (len(table) - 1) / 2, float(len(table) - 1)
-            points = np.linspace(0, len(table) - 1, min(len(table), CURVE))
-            curve = np.interp(points, np.arange(len(table)), table).astype(np.float32)
-        else:
-            center, width = elements.number(WINDOW_CENTER), elements.number(WINDOW_WIDTH)
-            assert center is not None and width is not None
-            if function == "SIGMOID":
-                span = 4.0
-                curve = (1 / (1 + np.exp(-4 * np.linspace(-2, 2, 257)))).astype(np.float32)
-            elif function != "LINEAR_EXACT":
-                center, width = center - 0.5, width - 1
+        center, width, curve, span = _window_of(elements, image)
     elif values.dtype == np.uint8 and not rescaled and image.bits_stored == 8:
         return None
     else:
@@ -121,6 +104,24 @@ def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed
         real = real.copy()
         real[padding] = real[~padding].max() if inverted else real[~padding].min()
     return Windowed(real, center, width, inverted, curve, span)
+
+
+def _window_of(elements: Elements, image: Image) -> tuple[float, float, NDArray[np.float32] | None, float]:
+    """Centre, width, curve and span, as `Windowed` has them, of a file with a VOI LUT or window that `_voi` uses."""
+    tables = elements.items(VOI_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1)
+    if tables:
+        scaled = _scaled(tables[0], signed=image.signed)
+        assert scaled is not None
+        table, first = scaled
+        points = np.linspace(0, len(table) - 1, min(len(table), CURVE))
+        curve = np.interp(points, np.arange(len(table)), table).astype(np.float32)
+        return first + (len(table) - 1) / 2, float(len(table) - 1), curve, 1.0
+    center, width = elements.number(WINDOW_CENTER), elements.number(WINDOW_WIDTH)
+    assert center is not None and width is not None
+    function = elements.text(VOI_FUNCTION, 16).upper() or "LINEAR"
+    if function == "SIGMOID":
+        return center, width, (1 / (1 + np.exp(-4 * np.linspace(-2, 2, 257)))).astype(np.float32), 4.0
+    return (center, width, None, 1.0) if function == "LINEAR_EXACT" else (center - 0.5, width - 1, None, 1.0)
 
 
 def palette_grey(values: NDArray[Any], elements: Elements, *, signed: bool) -> NDArray[np.uint8]:
