@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.encaps import encapsulate
 
+from htj2k_streams import STREAMS
 from lungsight.xray import read_xray
 from xray_files import by_gdcm, close, dicom, encode
 
@@ -28,6 +30,7 @@ NATIVE = (
 )
 LOSSLESS = (uid.RLELossless, uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless)
 LOSSY = (uid.JPEGLSNearLossless, uid.JPEG2000)
+HTJ2K = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 BITS = ("8", "8 in 16", "10 in 16", "12 in 16", "14 in 16", "16", "16 signed", "12 in 16 signed")
 HIGH = ("12 in 16, high bit 13", "12 in 16, high bit 15")
 DECODERS = {
@@ -38,7 +41,7 @@ DECODERS = {
     **dict.fromkeys(
         (uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless), "GDCM"
     ),
-    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), "OpenJPEG"),
+    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000, *HTJ2K), "OpenJPEG"),
 }
 NAMES = {
     uid.ImplicitVRLittleEndian: "implicit little endian",
@@ -54,6 +57,9 @@ NAMES = {
     uid.JPEGLSNearLossless: "JPEG-LS near-lossless",
     uid.JPEG2000Lossless: "JPEG 2000 lossless",
     uid.JPEG2000: "JPEG 2000 lossy",
+    uid.HTJ2KLossless: "HTJ2K lossless",
+    uid.HTJ2KLosslessRPCL: "HTJ2K lossless, RPCL",
+    uid.HTJ2K: "HTJ2K lossy",
 }
 
 
@@ -106,6 +112,12 @@ ROWS = [
     ),
     Row(uid.JPEG2000Lossless, "YBR_RCT", "8"),
     Row(uid.JPEG2000, "YBR_ICT", "8"),
+    *(
+        Row(syntax, photometric, bits)
+        for syntax in HTJ2K
+        for photometric, bits, reversible in STREAMS
+        if reversible == (syntax != uid.HTJ2K)
+    ),
 ]
 UNIT = np.tile(np.linspace(0, 1, 64), (48, 1))
 
@@ -197,6 +209,14 @@ def jpeg2000(row: Row) -> bytes:
     )
 
 
+def htj2k(row: Row) -> bytes:
+    values, header = stored(row.bits)
+    values = values if row.photometric.startswith("MONOCHROME") else np.dstack([values] * 3)
+    stream = base64.b64decode(STREAMS[row.photometric, row.bits, row.syntax != uid.HTJ2K])
+    given = {"PhotometricInterpretation": row.photometric, "PixelData": encapsulate([stream])}
+    return dicom(values, row.syntax, **given, **header)
+
+
 def grey_file(row: Row, syntax: uid.UID | None = None) -> bytes:
     values, header = stored(row.bits)
     return dicom(values, syntax or row.syntax, PhotometricInterpretation=row.photometric, **header)
@@ -208,6 +228,8 @@ def make(row: Row) -> bytes:
         return palette(row.syntax, row.bits)
     if row.syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
         return jpeg(row)
+    if row.syntax in HTJ2K:
+        return htj2k(row)
     if row.syntax == uid.JPEG2000 or row.photometric == "YBR_RCT":
         return jpeg2000(row)
     writer: Callable[[Row], bytes] = grey_file if row.photometric.startswith("MONOCHROME") else colour
