@@ -202,6 +202,7 @@ def test_a_probability_map_goes_back_between_pixels() -> None:
 def test_grey_levels_are_rounded_to_the_nearest() -> None:
     values = np.array([[0.3, 0.5, 0.998, 0.0019, 0.002]], np.float32)  # 76.5, 127.5, 254.49, 0.48, 0.51
     assert to_uint8(values).tolist() == [[76, 128, 254, 0, 1]]
+    assert to_uint8(values).dtype == np.uint8
 
 
 @pytest.mark.parametrize(("fraction", "radius"), [(0.0, 0), (0.004, 0), (0.006, 1), (0.01, 1), (0.026, 3)])

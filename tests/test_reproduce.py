@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+import sys
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -141,9 +142,19 @@ def test_the_same_command_again_only_reads(
 ) -> None:
     before = (report.folder / "metrics.json").read_text()
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("it trained again"))
+    # To draw the charts again takes longer than all else here; `test_report.py` has that they come out the same.
+    written: list[Path] = []
+
+    def write(path: Path, content: Any) -> Path:
+        written.append(path)
+        assert len(content.segmentation) + len(content.diagnosis) == len(RUNS)
+        return path
+
+    monkeypatch.setattr(sys.modules["lungsight.paper.reproduce"], "write_reproduction", write)
     arguments = ("reproduce", "--data", phantoms, "--out", report.folder, "--budget", "60")
     assert lungsight(*arguments, "--seed", "11").code == 0
     assert (report.folder / "metrics.json").read_text() == before
+    assert written == [report.folder / "report.html"]
     # To time networks of every width takes minutes on one thread, and is not what is tried here.
     monkeypatch.setattr("lungsight.paper.budget.seconds_per_image", lambda *_, **__: 0.001)
     monkeypatch.setattr("lungsight.paper.budget.first_live_seed", lambda *_, **__: 12)

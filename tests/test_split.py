@@ -97,6 +97,15 @@ def test_diagnosis_counts_are_the_papers(paper: Dataset) -> None:
     assert len(split.train) + len(split.validation) == len(paper)
 
 
+def test_a_split_says_how_it_was_drawn(paper: Dataset) -> None:
+    for split, name in (
+        (paper_segmentation(paper, seed=4), "paper-segmentation"),
+        (paper_diagnosis(paper, seed=4), "paper-diagnosis"),
+        (by_patient(paper, seed=4), "patient"),
+    ):
+        assert (split.name, split.seed) == (name, 4)
+
+
 def test_both_networks_train_on_the_same_images(paper: Dataset) -> None:
     assert paper_diagnosis(paper, seed=3).train == paper_segmentation(paper, seed=3).train
 
