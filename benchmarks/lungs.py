@@ -14,6 +14,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, help="default: the card's")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--json", type=Path, help="write Dice of each image here")
+    parser.add_argument("--worst", type=Path, help="folder for a picture of the twenty worst of each source")
     arguments = parser.parse_args()
     parts = given_parts(str(arguments.split or "lungs-parts.csv"))
     models = arguments.model or [None]
@@ -65,6 +67,11 @@ def main() -> None:
                         line(name, found[kind][chosen], patients)
                         ids = [row.id for row in dataset if row.source == source]
                         report[name] = dict(zip(ids, found[kind][chosen].tolist(), strict=True))
+                        if arguments.worst and kind == "lungs":
+                            worst = {ids[n] for n in np.argsort(found[kind][chosen])[:20]}
+                            sheet(
+                                dataset.where(lambda row, some=worst: row.id in some), folder, arguments, name
+                            )
                 if len(models) == 2 and all(kind in found for found in measured):
                     before, after = (found[kind][chosen] for found in measured)
                     test = compare_means(after, before, patients=patients)
@@ -95,6 +102,30 @@ def dice(
             heart = resize_mask(row.heart.load(), card.input.size)
             found["heart"][index] = overlap(maps[card.channel("heart")] >= limit, heart)
     return found
+
+
+def sheet(dataset: Dataset, folder: Path | None, arguments: argparse.Namespace, name: str) -> None:
+    """A picture of X-rays with the lungs that people drew (green) and those of the network (red), Dice beside each."""
+    bundle = load_bundle(folder).lungs
+    arrays = load_arrays(dataset, bundle.card.input.size)
+    tiles = []
+    for row, image, mask, maps in zip(
+        arrays.rows, arrays.images, arrays.masks, Session(bundle).maps(arrays.images), strict=True
+    ):
+        kind = row.convention or "full"
+        channel = bundle.card.channel(kind) if kind in bundle.card.classes else 0
+        lungs = maps[channel] >= (arguments.threshold or bundle.card.threshold)
+        tile = cv2.cvtColor(np.asarray(image, np.uint8), cv2.COLOR_GRAY2BGR)
+        for drawn, colour in ((np.asarray(mask), (80, 220, 80)), (lungs, (60, 60, 255))):
+            lines, _ = cv2.findContours(drawn.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(tile, lines, -1, colour, 1)
+        words = f"{overlap(lungs, np.asarray(mask)):.3f}"
+        cv2.putText(tile, words, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        tiles.append(tile)
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 5)
+    rows = [np.hstack(tiles[start : start + 5]) for start in range(0, len(tiles), 5)]
+    arguments.worst.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(arguments.worst / f"{name.replace(', ', '-').replace(' ', '-')}.png"), np.vstack(rows))
 
 
 def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

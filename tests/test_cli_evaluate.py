@@ -247,3 +247,24 @@ def test_a_cross_validated_folder_keeps_its_own_figures(
     external = next(one for one in found["first_table"] if one["what"] == "External")
     # Another table is scored by the networks, not by the file.
     assert 0 < external["auroc"]["value"] < 1 and external["auroc"]["n"] == 24
+
+
+def test_lungs_are_judged_by_the_convention_behind_the_path(tmp_path: Path) -> None:
+    """A run with an output for each convention, started, evaluated and exported as the how-to says."""
+    table = phantoms(tmp_path / "mine", 20, 0.0)
+    out = tmp_path / "run"
+    small = ["network.width=0.05", "data.size=[32,32]", "training.epochs=1", "training.start="]
+    changes = [word for one in small for word in ("--set", one)]
+    trained = CliRunner().invoke(
+        app, ["train", "lungs", "--data", f"{table.root}:visible", "--out", str(out), *changes]
+    )
+    assert trained.exit_code == 0, trained.output
+    hint = next(line for line in trained.output.splitlines() if line.startswith("next:"))
+    assert hint.endswith(":visible")
+    found = {}
+    for kind in ("full", "visible"):
+        assert run(out, "--data", f"{table.root}:{kind}", "--threshold", 0.5).exit_code == 0
+        found[kind] = json.loads((out / "metrics.json").read_text())["masks"]
+    assert found["full"] != found["visible"]
+    exported = CliRunner().invoke(app, ["export", str(out), "--out", str(tmp_path / "networks")])
+    assert exported.exit_code == 0, exported.output

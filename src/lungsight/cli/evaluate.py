@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungsight.cli.target import TargetOption, UncertainOption
-from lungsight.cli.train import DataOption, command_line, name_left_out, need_training
+from lungsight.cli.train import command_line, name_left_out, need_training
 from lungsight.wording import Uncertain
 
 if TYPE_CHECKING:
     from lungsight.dataset import Dataset
     from lungsight.evaluation import EvaluationRecord
     from lungsight.report.evaluate import Request
+
+
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        help="A data set: manifest, Darwin export, masks beside images. Behind it :visible where its lungs are drawn "
+        "as far as they are seen beside heart and diaphragm.",
+    ),
+]
 
 
 def evaluate(

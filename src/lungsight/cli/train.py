@@ -150,7 +150,6 @@ def train(
         resolved = resolved.with_settings(**{"training.start": start})
     need_training()
     dataset = read_joined(data, parse_columns(columns))
-    from lungsight.dataset.join import DataPath
     from lungsight.training import train as run_training
     from lungsight.training.processes import Processes
 
@@ -172,11 +171,10 @@ def train(
         raise
     if Processes.of_environment().rank:
         return  # the first process tells
-    first = str(DataPath.parse(data[0]).path)
     left_out = name_left_out(dataset, run.failures)
     if run.out_of_time:
         tell(f"stopped after {len(run.history)} epochs to keep to {minutes:g} minutes")
     print(f"{len(run.history)} epochs in {clock(run.seconds)}, in {out}")
-    print(f"next: lungsight evaluate {shlex.quote(str(out))} --data {shlex.quote(first)}")
+    print(f"next: lungsight evaluate {shlex.quote(str(out))} --data {shlex.quote(data[0])}")
     if left_out:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ from lungsight import provenance
 from lungsight.audit import Found, model_hash, read_audit
 from lungsight.audit.audited import ask_as
 from lungsight.dataset import Dataset, read_dataset, with_target
+from lungsight.dataset.join import DataPath
 from lungsight.dataset.table import COVID
 from lungsight.dataset.target import UncertainAs
 from lungsight.errors import ConfigError, DataError
@@ -88,8 +89,8 @@ class Request:
         return self.run is not None and not fold_folders(self.run) and load_run(self.run)[0].task == "gate"
 
     def read_data(self) -> Dataset:
-        """The data set; raises DataError."""
-        return self.ask(read_dataset(self.data, columns=self._columns()[0] or None))
+        """The data set, its lungs by the convention that may stand behind its path; raises DataError."""
+        return self.ask(DataPath.parse(str(self.data)).read(self._columns()[0] or None))
 
     def ask(self, dataset: Dataset) -> Dataset:
         """The data set with the target that was asked for, or the run's own; raises DataError."""
