@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from lungsight import load_model
+from lungsight.dataset import read_dataset
 from lungsight.evaluation.bland_altman import bland_altman
 from lungsight.inference.drawing import Measures, overlay
 from lungsight.inference.heart import (
@@ -16,7 +20,8 @@ from lungsight.inference.heart import (
 from lungsight.inference.result import note_of
 from lungsight.inference.severity import can_grade
 from lungsight.inference.zones import MIN_ROWS, ZONES, zone_areas, zone_lines, zones
-from lungsight.wording import Flag, RatioDoubt, RatioNote
+from lungsight.wording import Flag, RatioDoubt, RatioNote, Status
+from lungsight.xray import read_xray
 
 
 def chest(height: int = 90, width: int = 100) -> np.ndarray:
@@ -211,3 +216,36 @@ def test_bland_altman_by_hand() -> None:
     assert -1 <= found.error_low < 0.5 < found.error_high <= 2
     with pytest.raises(ValueError, match="two measurements"):
         bland_altman(np.ones(1), np.ones(1))
+
+
+@pytest.mark.real_data
+def test_real_films_that_show_no_two_whole_lungs_get_neither_severity_nor_ratio(
+    v7_manifest: Path, darwin_sample: Path
+) -> None:
+    """Lateral views, one lung alone, and films without their upper third; the whole films get a severity."""
+    model = load_model(threads=1)
+    laterals = [
+        one.image
+        for one in read_dataset(darwin_sample).excluded
+        if "lateral view" in one.reason and one.image
+    ]
+    films = [row.image for row in read_dataset(v7_manifest) if row.source == "ieee8023"][::90][:5]
+    whole = [read_xray(path).pixels for path in films]
+    one_lung, no_apex = [film[:, :120] for film in whole], [film[80:] for film in whole]
+    assert len(laterals) == 3 and len(films) == 5
+    for source in (*laterals, *one_lung, *no_apex):
+        result = model(source)
+        assert result.severity is None and result.ratio is None
+    assert all(model(path).status is Status.REFUSED for path in laterals)
+    graded = [one for film in whole if (one := model(film).severity)]
+    assert len(graded) >= 4 and all(one.low is not None and one.low < one.total for one in graded)
+
+
+@pytest.mark.real_data
+def test_children_are_read_and_mostly_get_no_ratio(v7_manifest: Path) -> None:
+    """The heart was learned from adults: on most children's films it is found in part, and there is no ratio."""
+    model = load_model(threads=1)
+    films = [row.image for row in read_dataset(v7_manifest) if row.source == "kermany"][::640]
+    results = [model(path) for path in films]
+    assert all(result.status is Status.OK and result.severity is not None for result in results)
+    assert sum(result.ratio is None for result in results) > len(results) / 2
