@@ -9,7 +9,7 @@ PYTHON is the interpreter of an environment of its own that holds cleanlab[datal
 background of another X-ray, drawn by lot, with one known cue planted in the images of the ill, with overlap; a small
 network is trained on 250 others with the same cue. How much that network takes the cue is known apart from every tool:
 the cue is planted anew by lot, and the AUROC of the score for it is taken within each class. Stopped, the same command
-does the rest. Needs `lungsight[train]`.
+does the rest; tools that are given later are asked about the sets that are there. Needs `lungsight[train]`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ import lungsight
 from audit_operating import IMAGES, PLANTED, Pool, choose, load_pool, plant, rows_of, with_looks
 from lungsight.audit.data_audit import audit_data
 from lungsight.audit.probe import BATCH, RATE, ProbeNetwork, subsample
-from lungsight.audit.records import QUICK, Settings
+from lungsight.audit.records import Settings
 from lungsight.audit.transplant import transplanted
+from lungsight.files import write_text
 from lungsight.metrics import auroc
 from lungsight.preprocess import resample
 from lungsight.wording import Property
@@ -86,10 +87,12 @@ def grad_cam(network: ProbeNetwork, images: Images, masks: Masks) -> tuple[float
     Means over images. Of the third of four convolutions, 1/8 of the side: the last one has four places a side.
     """
     inside, area = [], []
+    layers = list(network)
+    before, after = torch.nn.Sequential(*layers[:9]), torch.nn.Sequential(*layers[9:])
     for start in range(0, len(images), 64):
         batch, lungs = as_tensor(images[start : start + 64]), masks[start : start + 64]
-        maps = network[:9](batch).detach().requires_grad_()
-        network[9:](maps).sum().backward()
+        maps = before(batch).detach().requires_grad_()
+        after(maps).sum().backward()
         weights = maps.grad.mean(dim=(2, 3), keepdim=True)
         cams = F.relu((weights * maps).sum(dim=1)).detach().numpy()
         for cam, mask in zip(cams, lungs, strict=True):
@@ -157,16 +160,9 @@ def tools(
     side: int,
     settings: Settings,
     others: dict[str, str],
-    labels: Path | None = None,
 ) -> dict[str, Any]:
     """Every tool on one set that lies on disk."""
-    found: dict[str, Any] = {}
-    for name, python in others.items():
-        command = [python, str(HERE / "audit_others.py"), name, str(labels or folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-        found[name] = json.loads(done.stdout.splitlines()[-1])
+    found = {name: other(name, python, folder) for name, python in others.items()}
     start = time.process_time()
     inside, area = grad_cam(network, images, masks)
     found["grad_cam"] = {"inside": inside, "area": area, "seconds": time.process_time() - start}
@@ -188,6 +184,33 @@ def tools(
         "seconds": time.process_time() - start,
     }
     return found
+
+
+def other(name: str, python: str, folder: Path) -> dict[str, Any]:
+    """What another tool says of a set that lies on disk, in its own environment."""
+    command = [python, str(HERE / "audit_others.py"), name, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def fill(path: Path, others: dict[str, str]) -> None:
+    """Ask the other tools about the sets that were made before they were given."""
+    if not path.is_file():
+        return
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for line in lines:
+        folder = folder_of(path.parent, line["kind"], line["seed"])
+        missing = {name: python for name, python in others.items() if name not in line}
+        line.update({name: other(name, python, folder) for name, python in missing.items()})
+        if missing:
+            write_text(path, "".join(json.dumps(one) + "\n" for one in lines))
+
+
+def folder_of(out: Path, kind: str, seed: int) -> Path:
+    """Where a set lies."""
+    return out / "sets" / f"{kind.replace(' ', '-')}-{seed}"
 
 
 def real(data: Path, folder: Path, others: dict[str, str]) -> dict[str, Any]:
@@ -240,7 +263,7 @@ def real(data: Path, folder: Path, others: dict[str, str]) -> dict[str, Any]:
         "auroc": area,
         "images": len(truth),
         "fingerprint": whole.fingerprint(),
-        **tools(folder, network, held.images, held.masks, REAL_SIDE, QUICK, others),
+        **tools(folder, network, held.images, held.masks, REAL_SIDE, SETTINGS, others),
     }
 
 
@@ -278,34 +301,40 @@ def report(out: Path) -> None:
         found = [said(line) for line in here]
         cue = f"{np.mean([line['cue_auroc'] for line in here]):.2f}" if "cue_auroc" in here[0] else "-"
         cells = [f"{sum(one[name][0] for one in found)} of {len(here)}" for name in TOOLS]
-        if len(here) == 1:
+        if "fingerprint" in here[0]:
             cells = [f"{'warns' if found[0][name][0] else 'silent'}: {found[0][name][1]}" for name in TOOLS]
         else:
             rates[kind] = [float(np.mean([one[name][0] for one in found])) for name in TOOLS]
         print(f"| {kind} | {np.mean([line['auroc'] for line in here]):.2f} | {cue} |", " | ".join(cells), "|")
         times = [f"{name} {np.median([line[name]['seconds'] for line in here]):.1f}" for name in TOOLS]
         print(f"<!-- CPU seconds: {', '.join(times)} -->")
-    picture(rates, out / "audit-compared.png")
+    if rates:
+        picture(rates, out / "audit-compared.svg")
 
 
 def picture(rates: dict[str, list[float]], path: Path) -> None:
     """How often each tool warns, a row a planted set."""
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 0.55 * len(rates) + 1.6), layout="constrained")
-    axes.imshow(np.array(list(rates.values())), cmap="GnBu", vmin=0, vmax=1.25, aspect="auto")
+    matplotlib.rcParams["svg.hashsalt"] = "audit-compared"
+    figure = Figure(figsize=(8, 0.45 * len(rates) + 1.4), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    axes.pcolormesh(np.array(list(rates.values())), cmap="GnBu", vmin=0, vmax=1.25, edgecolors="white")
     for row, values in enumerate(rates.values()):
         for column, value in enumerate(values):
-            axes.text(column, row, f"{value:.0%}", ha="center", va="center", fontsize=10)
-    axes.set_xticks(range(len(TOOLS)), [name.replace(" ", "\n", 1) for name in TOOLS.values()])
-    axes.set_yticks(range(len(rates)), list(rates))
+            axes.text(column + 0.5, row + 0.5, f"{value:.0%}", ha="center", va="center", fontsize=10)
+    axes.set_xticks(
+        [place + 0.5 for place in range(len(TOOLS))], [name.replace(" ", "\n", 1) for name in TOOLS.values()]
+    )
+    axes.set_yticks([place + 0.5 for place in range(len(rates))], list(rates))
+    axes.invert_yaxis()
     axes.xaxis.tick_top()
-    axes.axhline(0.5, color="black", linewidth=1.5)
+    axes.axhline(1, color="black", linewidth=1.5)
     axes.set_title("Sets in which a tool warns; above the line nothing is planted", fontsize=10)
-    figure.savefig(path, dpi=140)
+    figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def main() -> None:
@@ -332,6 +361,8 @@ def main() -> None:
         else set()
     )
     others = {"datalab": given.datalab, "deepchecks": given.deepchecks}
+    others = {name: python for name, python in others.items() if python}
+    fill(path, others)
     cells = (
         [(given.data.name, 0)]
         if given.data
@@ -341,11 +372,11 @@ def main() -> None:
     for kind, seed in cells:
         if (kind, seed) in done:
             continue
-        folder = given.out / "sets" / f"{kind.replace(' ', '-')}-{seed}"
+        folder = folder_of(given.out, kind, seed)
         line = planted(pool, kind, seed, folder, others) if pool else real(given.data, folder, others)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "seed": seed, **line}) + "\n")
-        print(kind, seed, said(line), flush=True)
+        print(kind, seed, flush=True)
 
 
 if __name__ == "__main__":

@@ -344,19 +344,25 @@ class TestOperatingPoint:
     def brute_force(
         self, scores: Floats, truth: Bools, given: float, grid: Floats, limit: float = CHI
     ) -> list[float]:
-        """Sensitivities for which some threshold is likely enough, by the definition."""
+        """Sensitivities for which some specificity is likely enough, by the definition."""
 
         def kl(p: float, q: float) -> float:
             parts = [(p, q), (1 - p, 1 - q)]
             return sum(math.inf if not b else a * math.log(a / b) for a, b in parts if a)
 
         n0, n1 = (~truth).sum(), truth.sum()
+        # A specificity has all thresholds between two negatives: its sensitivity is the middle of the extremes.
+        steps: dict[float, list[float]] = {}
+        for t in (*scores, math.inf):
+            steps.setdefault(float((scores[~truth] < t).mean()), []).append(
+                float((scores[truth] >= t).mean())
+            )
         kept = []
         for value in grid:
             best = min(
-                2 * n0 * kl(float((scores[~truth] < t).mean()), given)
-                + n1 * (float((scores[truth] >= t).mean()) - value) ** 2 / (value * (1 - value))
-                for t in (*scores, math.inf)
+                2 * n0 * kl(below, given)
+                + n1 * ((min(above) + max(above)) / 2 - value) ** 2 / (value * (1 - value))
+                for below, above in steps.items()
             )
             if best <= limit:
                 kept.append(float(value))

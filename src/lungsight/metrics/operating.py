@@ -4,8 +4,10 @@ The threshold comes from the same images, so that an interval that takes it as g
 nuisance of an empirical likelihood (Claeskens, Jing, Peng & Zhou, Can. J. Statist. 2003): s is inside the interval
 where some threshold t makes both 'the specificity at t is 95 %' and 'the sensitivity at t is s' likely enough,
 2 n0 KL(spec(t), 0.95) + n1 (sens(t) - s)^2 / (s (1 - s)) <= chi2(1). The second part is Wilson's score statistic in
-place of the likelihood ratio: with ten cases it is less conservative. With fewer than 38 negatives no threshold can be
-shown to be 95 % specific: the lower bound is 0, a note says so, and all of the error of 5 % stands on the other side.
+place of the likelihood ratio: with ten cases it is less conservative. All thresholds between two neighbouring negatives
+have one specificity; the middle of their sensitivities counts, since the best and the worst of them would add half a
+step of the ROC curve to either end. With fewer than 38 negatives no threshold can be shown to be 95 % specific: the
+lower bound is 0, a note says so, and all of the error of 5 % stands on the other side.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ def roc_band(
         return np.full(at.size, np.nan), np.full(at.size, np.nan)
     who = Patients.of(patients, known.size)
     tables = _rates(scores, known)
-    counts = _effective(tables, 0.5, scores, known, who, level)
-    bounds = np.array([_bounds(*tables, 1 - rate, *counts, level) for rate in at]).reshape(-1, 2)
+    counts, steps = _effective(tables, 0.5, scores, known, who, level), _steps(*tables[1:])
+    bounds = np.array([_bounds(*steps, 1 - rate, *counts, level) for rate in at]).reshape(-1, 2)
     return bounds[:, 0], bounds[:, 1]
 
 
@@ -85,7 +87,7 @@ def _interval(
         return Interval.missing(known.size, who.n, method, notes)
     tables = _rates(scores, known)
     counts = _effective(tables, given, scores, known, who, level)
-    low, high = _bounds(*tables, given, *counts, level)
+    low, high = _bounds(*_steps(*tables[1:]), given, *counts, level)
     if low <= 0 < value:
         notes = (*notes, Note(Caution.NO_LOWER_BOUND, int(who.having(~known).sum())))
     return Interval.of(value, (min(low, value), max(high, value)), known.size, who, method, notes, level)
@@ -118,8 +120,18 @@ def _effective(
     )
 
 
+def _steps(below: Floats, above: Floats) -> tuple[Floats, Floats]:
+    """Each fraction of negatives below a threshold, falling, and the middle of the fractions of positives with it.
+
+    Args:
+        below, above: of falling thresholds, so that those of one step stand together.
+    """
+    first = np.concatenate(([0], np.flatnonzero(np.diff(below)) + 1))
+    last = np.concatenate((first[1:], [below.size])) - 1
+    return below[first], (above[first] + above[last]) / 2
+
+
 def _bounds(
-    thresholds: Floats,
     below: Floats,
     above: Floats,
     given: float,
