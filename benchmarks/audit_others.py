@@ -16,6 +16,7 @@ import io
 import json
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,10 @@ def deepchecks(folder: Path) -> dict[str, object]:
     from PIL import Image
 
     root = Path(importlib.util.find_spec("deepchecks").submodule_search_locations[0])  # type: ignore[union-attr, index]
+    # The package without what its __init__ imports (plotting, notebooks), which neither module needs.
+    package = types.ModuleType("deepchecks")
+    package.__path__ = [str(root)]
+    sys.modules["deepchecks"] = package
     properties = _load(root / "vision" / "utils" / "image_properties.py")
     score = _load(root / "ppscore.py")
     paths, labels = read(folder)
