@@ -131,6 +131,21 @@ def compare(page: Any, model: lungsight.Lungsight, path: Path) -> dict[str, Any]
     }
 
 
+def packed(path: Path) -> list[Path]:
+    """A DICOM file once more in the two forms that are unpacked in the browser itself."""
+    import pydicom
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+
+    rle, deflated = (path.with_name(f"{path.stem}.{name}.dcm") for name in ("rle", "deflated"))
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(deflated)
+    dataset = pydicom.dcmread(path)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.save_as(rle)
+    return [rle, deflated]
+
+
 def drawn(folder: Path) -> list[Path]:
     """Drawn X-rays of several sizes and forms."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs" / "tools"))
@@ -158,6 +173,7 @@ def drawn(folder: Path) -> list[Path]:
             png = folder / "for-dicom.png.tmp"
             png.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
             write_dicom(png, path)
+            files += packed(path)
         elif form == "16.png":
             cv2.imwrite(str(path), pixels.astype(np.uint16) * 11 + 900)
         elif form == "colour.png":

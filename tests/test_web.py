@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom.pixels import get_encoder
+from pydicom.uid import RLELossless
 
 from lungsight.inference import lung_masks, plausibility, sides
 from lungsight.inference.heart import cardiothoracic
@@ -40,7 +42,13 @@ pytestmark = pytest.mark.skipif(
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's files as modules that Node loads."""
     folder = tmp_path_factory.mktemp("web")
-    for path in (SOURCE / "pixels.js", SOURCE / "find.js", STATIC / "lungs.js", STATIC / "numbers.js"):
+    for path in (
+        SOURCE / "pixels.js",
+        SOURCE / "find.js",
+        SOURCE / "rle.js",
+        STATIC / "lungs.js",
+        STATIC / "numbers.js",
+    ):
         shutil.copy(path, folder / path.name)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder
@@ -51,7 +59,7 @@ def ask(scripts: Path, body: str, given: Any) -> Any:
     (scripts / "given.json").write_text(json.dumps(given))
     (scripts / "run.js").write_text(
         "import * as p from './pixels.js'; import * as f from './find.js'; "
-        "import * as numbers from './numbers.js'; import fs from 'node:fs';\n"
+        "import * as numbers from './numbers.js'; import { unpackRle } from './rle.js'; import fs from 'node:fs';\n"
         "const g = JSON.parse(fs.readFileSync(new URL('./given.json', import.meta.url)));\n"
         "const bytes = ({width, height, values}) => ({width, height, values: Uint8Array.from(values)});\n"
         "const floats = ({width, height, values}) => ({width, height, values: Float32Array.from(values)});\n"
@@ -247,3 +255,29 @@ def test_figures_for_the_eye_are_rounded_as_in_the_tables(scripts: Path) -> None
     found = ask(scripts, f"const n = numbers; {body}", values)
     assert found == [[f"{round(one, 2):.1f}", f"{round(one, 3):.2f}"] for one in values]
     assert found[0][0] == "3.2" and found[5][1] == "0.51"
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_rle_of_dicom_is_unpacked(scripts: Path, kind: type[np.generic]) -> None:
+    """Frames of pydicom's encoder, whole and cut; runs, literals and a run over two rows."""
+    rng = np.random.default_rng(9)
+    top = np.iinfo(kind).max
+    image = np.repeat(rng.integers(0, top, (20, 16), kind, endpoint=True), 4, axis=1)
+    image[5:9] = 7
+    image[12] = rng.integers(0, top, 64, kind, endpoint=True)
+    size = image.itemsize
+    encoder = get_encoder(RLELossless)
+    frame = encoder.encode(
+        image.tobytes(), rows=20, columns=64, samples_per_pixel=1, number_of_frames=1, bits_allocated=8 * size,
+        bits_stored=8 * size, pixel_representation=0, photometric_interpretation="MONOCHROME2",
+    )  # fmt: skip
+    body = "return [g.whole, g.cut, []].map((one) => unpackRle(Uint8Array.from(one), 1280, g.size))"
+    whole, cut, nothing = ask(scripts, body, {"whole": [*frame], "cut": [*frame[:-9]], "size": size})
+    assert bytes(whole) == image.astype(image.dtype.newbyteorder("<")).tobytes()
+    assert cut is None and nothing is None
+
+
+def test_compressions_that_the_page_does_not_read_have_names() -> None:
+    named = build.tables()["syntaxes"]
+    assert "JPEG-LS Lossless" in named["1.2.840.10008.1.2.4.80"]
+    assert "JPEG 2000" in named["1.2.840.10008.1.2.4.90"] and "Lossless" in named["1.2.840.10008.1.2.4.70"]

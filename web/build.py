@@ -142,6 +142,7 @@ def cards_of(bundle: Bundle) -> dict[str, Any]:
 def tables() -> dict[str, Any]:
     """What a DICOM header's words mean, from the tables of the reader in Python."""
     from lungsight.xray import dicom_kind, views
+    from lungsight.xray.dicom_pixels import DECODERS
 
     root = "1.2.840.10008.5.1.4.1.1."
     spellings = (
@@ -174,7 +175,10 @@ def tables() -> dict[str, Any]:
         ),
     )
     known = {spelling.lower(): views.view_code(spelling) for spelling in spellings}
+    from pydicom.uid import UID
+
     return {
+        "syntaxes": {syntax: UID(syntax).name for syntax in DECODERS},
         "radiographs": sorted(dicom_kind.RADIOGRAPHS),
         "other_images": {root + part: words for part, words in dicom_kind.OTHER_IMAGES.items()},
         "no_images": dicom_kind.NO_IMAGES,

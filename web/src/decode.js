@@ -46,9 +46,9 @@ export async function decode(bytes) {
       const notes = ["rescaled"];
       return { ...image, values: rescale(image.values), bits: 16, format: kind, notes };
     }
-    if (depth === 16) throw new Unreadable("unsupported", "PNG of 16 bits with colours or interlacing is not read here.");
+    if (depth === 16) throw new Unreadable("unsupported", "PNG of 16 bits with colours or interlacing is not read in the browser. The command line reads it: lungsight predict FILE.");
   }
-  if (kind === "TIFF") throw new Unreadable("unsupported", "TIFF is not read in the browser. Save it as PNG, or use lungsight predict.");
+  if (kind === "TIFF") throw new Unreadable("unsupported", "TIFF is not read in the browser. The command line reads it: lungsight predict FILE. Or save it as PNG.");
   if (!kind) throw new Unreadable("other_kind", "Not an image that can be read: PNG, JPEG, BMP and DICOM are.");
   const image = await drawn(bytes, { PNG: "image/png", JPEG: "image/jpeg", BMP: "image/bmp" }[kind]);
   return { ...image, bits: 8, format: kind };

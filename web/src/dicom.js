@@ -1,20 +1,32 @@
-// DICOM -> grey as a reader sees it, as lungsight.xray.dicom: uncompressed and JPEG baseline (8 bits). Every other
-// transfer syntax is refused by name. dicomParser walks the elements; no text of the file is shown.
+// DICOM -> grey as a reader sees it, as lungsight.xray.dicom: uncompressed, deflated, RLE and JPEG baseline (8 bits).
+// Every other transfer syntax is refused by name. dicomParser walks the elements; no text of the file is shown.
 
 import dicomParser from "../vendor/dicom-parser.js";
 import { checkSize } from "./decode.js";
 import { rescale } from "./pixels.js";
+import { unpackRle } from "./rle.js";
 import tables from "./tables.js";
 import { Unreadable } from "./unreadable.js";
+import { inflateSync } from "./vendor/fflate.js";
 
-const PLAIN = new Set(["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"]);
+const PLAIN = new Set(["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]);
+const RLE = "1.2.840.10008.1.2.5";
 const BASELINE = "1.2.840.10008.1.2.4.50";
 const damaged = (words) => new Unreadable("damaged", `The DICOM file is damaged: ${words}.`);
+
+/** What follows the file meta group, unpacked; dicomParser asks for it where the transfer syntax is deflated. */
+function inflater(bytes, start) {
+  const plain = inflateSync(bytes.subarray(start));
+  const whole = new Uint8Array(start + plain.length);
+  whole.set(bytes.subarray(0, start));
+  whole.set(plain, start);
+  return whole;
+}
 
 export async function readDicom(bytes, drawn) {
   let data;
   try {
-    data = dicomParser.parseDicom(bytes);
+    data = dicomParser.parseDicom(bytes, { inflater });
   } catch {
     throw damaged("its elements cannot be read");
   }
@@ -36,14 +48,23 @@ export async function readDicom(bytes, drawn) {
   const element = data.elements.x7fe00010;
   if (!element) throw damaged("it has no pixels");
   if ((data.uint16("x00280002") ?? 1) !== 1 || !image.photometric.startsWith("MONOCHROME")) {
-    throw new Unreadable("unsupported", "Coloured DICOM is not read in the browser; lungsight predict does.");
+    throw new Unreadable("unsupported", "Coloured DICOM is not read in the browser; the command line does: lungsight predict FILE.");
   }
   let values;
-  if (PLAIN.has(syntax)) values = native(bytes, element, image, syntax.endsWith("1.2.2"));
+  if (PLAIN.has(syntax)) values = native(data.byteArray, element, image, syntax.endsWith("1.2.2"));
+  else if (syntax === RLE) {
+    const frame = dicomParser.readEncapsulatedPixelDataFromFragments(data, element, 0, element.fragments.length);
+    const plain = unpackRle(frame, rows * columns, allocated / 8);
+    if (!plain) throw damaged("its compressed image is cut short");
+    values = native(plain, { dataOffset: 0, length: plain.length }, image, false);
+  }
   else if (syntax === BASELINE) {
     const frame = dicomParser.readEncapsulatedPixelDataFromFragments(data, element, 0, element.fragments.length);
     ({ values } = await drawn(frame, "image/jpeg"));
-  } else throw new Unreadable("unsupported", "This kind of compression is not read in the browser; lungsight predict does.");
+  } else {
+    const what = tables.syntaxes[syntax];
+    throw new Unreadable("unsupported", what ? `Not read in the browser: DICOM with ${what}. The command line reads it: lungsight predict FILE.` : "Not supported: this kind of compression in DICOM.");
+  }
   const { pixels, notes } = display(values, data, image, number, text);
   const where = geometry(text, rows, columns, number);
   return {
@@ -86,7 +107,7 @@ function display(values, data, image, number, text) {
   const notes = [];
   const padding = paddingOf(values, data, image.signed);
   const valid = padding && padding.map((one) => 1 - one);
-  if (data.elements.x00283000 || data.elements.x00283010?.items?.length) throw new Unreadable("unsupported", "DICOM with lookup tables is not read in the browser; lungsight predict does.");
+  if (data.elements.x00283000 || data.elements.x00283010?.items?.length) throw new Unreadable("unsupported", "DICOM with lookup tables is not read in the browser; the command line does: lungsight predict FILE.");
   const [slope, intercept] = [number("x00281053") ?? 1, number("x00281052") ?? 0];
   const rescaled = slope !== 0 && (slope !== 1 || intercept !== 0);
   const real = rescaled ? Float32Array.from(values, (value) => Math.fround(Math.fround(value) * Math.fround(slope)) + Math.fround(intercept)) : values;

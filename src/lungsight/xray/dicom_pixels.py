@@ -153,8 +153,7 @@ def _native(image: Image, elements: Elements) -> NDArray[Any]:
     if image.samples == 3 and image.planar:
         return np.ascontiguousarray(values.reshape(3, image.rows, image.columns).transpose(1, 2, 0))
     shape = (image.rows, image.columns, 3) if image.samples == 3 else (image.rows, image.columns)
-    values = values.reshape(shape)
-    return used_bits(values, image.bits_allocated, image) if image.samples == 1 else values
+    return used_bits(values.reshape(shape), image.bits_allocated, image)
 
 
 def _is_word(elements: Elements) -> bool:
@@ -242,9 +241,7 @@ def _compressed(image: Image, elements: Elements) -> NDArray[Any]:
         values = _by_pydicom(data, image, stream.precision)
     if image.photometric == "RGB" and stream.process in (0xC0, 0xC1, 0xC2):
         values = _luma_called_rgb(values)
-    return (
-        used_bits(values, max(stream.precision, image.bits_stored), image) if image.samples == 1 else values
-    )
+    return used_bits(values, max(stream.precision, image.bits_stored), image)
 
 
 def _luma_called_rgb(values: NDArray[Any]) -> NDArray[Any]:

@@ -21,6 +21,7 @@ from lungsight.xray.tags import (
     PALETTE_DESCRIPTORS,
     PALETTES,
     PRESENTATION_SHAPE,
+    SEGMENTED_PALETTE,
     SLOPE,
     VOI_FUNCTION,
     VOI_LUTS,
@@ -90,7 +91,7 @@ def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed
     shown, _ = _voi(real, elements, image, valid)
     curve, span = None, 1.0
     if shown is not None:
-        center, width, curve, span = _window_of(elements, image)
+        center, width, curve, span = _window_of(elements, signed=_below_zero(real, image))
     elif values.dtype == np.uint8 and not rescaled and image.bits_stored == 8:
         return None
     else:
@@ -106,11 +107,16 @@ def windowed(stored: NDArray[Any], elements: Elements, image: Image) -> Windowed
     return Windowed(real, center, width, inverted, curve, span)
 
 
-def _window_of(elements: Elements, image: Image) -> tuple[float, float, NDArray[np.float32] | None, float]:
+def _below_zero(values: NDArray[Any], image: Image) -> bool:
+    """Whether a VOI LUT's first value is a signed number (PS3.3 C.11.2.1.1): so are rescaled values below zero."""
+    return image.signed or bool(values.min() < 0)
+
+
+def _window_of(elements: Elements, *, signed: bool) -> tuple[float, float, NDArray[np.float32] | None, float]:
     """Centre, width, curve and span, as `Windowed` has them, of a file with a VOI LUT or window that `_voi` uses."""
     tables = elements.items(VOI_LUTS, (LUT_DESCRIPTOR, LUT_DATA), 1)
     if tables:
-        scaled = _scaled(tables[0], signed=image.signed)
+        scaled = _scaled(tables[0], signed=signed)
         assert scaled is not None
         table, first = scaled
         points = np.linspace(0, len(table) - 1, min(len(table), CURVE))
@@ -133,15 +139,22 @@ def palette_grey(values: NDArray[Any], elements: Elements, *, signed: bool) -> N
     tables = []
     for descriptor, data in zip(PALETTE_DESCRIPTORS, PALETTES, strict=True):
         table = _table(elements, descriptor, data, signed=signed)
+        if table is None and SEGMENTED_PALETTE in elements.values:
+            raise InputError("not supported: segmented palettes in DICOM", code="unsupported")
         if table is None:
             raise InputError("the DICOM file is damaged: its palette is missing or cut short", code="damaged")
-        entries, first, bits = table
-        tables.append((entries.astype(np.float64) * (255 / (2**bits - 1)), first))
-    if len({(len(entries), first) for entries, first in tables}) != 1:
+        tables.append(table)
+    # Tables of 8 bits in words are sometimes called tables of 16: as such they would be black.
+    eight = max(int(entries.max()) for entries, _, _ in tables) < 256
+    scaled = [
+        (entries.astype(np.float64) * (255 / (2 ** (min(bits, 8) if eight else bits) - 1)), first)
+        for entries, first, bits in tables
+    ]
+    if len({(len(entries), first) for entries, first in scaled}) != 1:
         raise InputError("not supported: palettes of different lengths in DICOM", code="unsupported")
-    red, green, blue = (entries for entries, _ in tables)
+    red, green, blue = (entries for entries, _ in scaled)
     grey = np.rint(0.299 * red + 0.587 * green + 0.114 * blue).clip(0, 255).astype(np.uint8)
-    return _look_up(values, grey, tables[0][1])
+    return _look_up(values, grey, scaled[0][1])
 
 
 def _table(
@@ -166,8 +179,15 @@ def _table(
     if len(raw) < 2 * count:
         return None
     entries = np.frombuffer(raw[: 2 * count], "<u2" if elements.little else ">u2").astype(np.uint16)
-    if bits <= 8 and entries.max() > 255:  # two entries a word all the same
-        return np.frombuffer(raw[:count], np.uint8).astype(np.uint16), first, bits
+    if bits <= 8 and entries.max() > 255:
+        low = entries & 255
+        if not low.any() or (low == entries >> 8).all():  # in the upper byte, or in both
+            return entries >> 8, first, bits
+        return (
+            np.frombuffer(raw[:count], np.uint8).astype(np.uint16),
+            first,
+            bits,
+        )  # two entries a word all the same
     return entries, first, max(bits, int(entries.max()).bit_length())
 
 
@@ -211,7 +231,7 @@ def _voi(
     center, width = elements.number(WINDOW_CENTER), elements.number(WINDOW_WIDTH)
     out: NDArray[np.float32] | None = None
     if tables:
-        out = _voi_lut(values, tables[0], signed=image.signed)
+        out = _voi_lut(values, tables[0], signed=_below_zero(values, image))
     elif center is not None and width is not None:
         out = window(values, center, width, elements.text(VOI_FUNCTION, 16).upper() or "LINEAR")
     else:

@@ -170,6 +170,8 @@ def _wide_colour(data: bytes, kind: str, layout: Layout) -> tuple[NDArray[np.flo
         raise _damaged(kind, "", error) from error
     if values is None or values.dtype != np.uint16:
         raise InputError(f"the {kind} is damaged or cut short", code="damaged")
+    if kind == "PNG":  # of a TIFF OpenCV looks at it
+        values = _turned(values, data)
     if values.ndim == 2:
         return _positive(rescale_intensity(values), layout), ()
     grey = values[..., :3].astype(np.float32) @ np.array([0.114, 0.587, 0.299], np.float32)
@@ -181,6 +183,19 @@ def _wide_colour(data: bytes, kind: str, layout: Layout) -> tuple[NDArray[np.flo
     coloured = ((sample.max(axis=2) - sample.min(axis=2)) > spread // 10).mean() > 0.01
     notes: tuple[XRayNote, ...] = (XRayNote.RESCALED,)
     return rescale_intensity(grey), notes + ((XRayNote.COLOUR,) if coloured else ())
+
+
+def _turned(values: NDArray[np.uint16], data: bytes) -> NDArray[np.uint16]:
+    """(H, W, C), as the EXIF data of a PNG say that it is to be looked at."""
+    try:
+        turn = PngImagePlugin.PngImageFile(io.BytesIO(data)).getexif().get(274, 1)
+    except DECODE_ERRORS:  # broken EXIF says nothing about the pixels
+        return values
+    if turn in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if turn in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values[::-1] if turn in (3, 4, 7, 8) else values
 
 
 def _damaged(kind: str, name: str, error: BaseException) -> InputError:

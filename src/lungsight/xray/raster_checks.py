@@ -150,6 +150,12 @@ def _tiff(data: bytes, limits: Limits) -> Layout:
     samples = entries.get(277, 1)
     if samples > 4:
         raise InputError("not supported: TIFF of more than 4 samples a pixel", code="unsupported")
+    wide = samples > 1 and entries.get(258, 1) == 16
+    if entries.get(259, 1) not in (_WIDE_COMPRESSIONS if wide else _COMPRESSIONS):
+        raise InputError("not supported: this compression of a TIFF", code="unsupported", hint=_PLAIN)
+    if wide and (samples == 2 or entries.get(284, 1) == 2):
+        what = "16-bit grey with transparency" if samples == 2 else "16-bit colours by plane"
+        raise InputError(f"not supported: TIFF of {what}", code="unsupported", hint=_PLAIN)
     white = entries.get(262) == 0 and samples == 1
     return Layout(entries.get(258, 1), samples, entries.get(339) == 2, white, page)
 
@@ -167,6 +173,11 @@ def _check_pieces(data: bytes, at: int, count: int, order: str, entries: dict[in
             )
 
 
+_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000})
+"""What Pillow's libtiff unpacks: none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard."""
+_WIDE_COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946})
+"""And OpenCV's."""
+_PLAIN = "Save it as PNG, or as TIFF of 8 or 16 bits without compression"
 _ONE = "Save the X-ray as a file of its own"
 
 
