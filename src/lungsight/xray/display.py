@@ -180,9 +180,9 @@ def _table(
         return None
     entries = np.frombuffer(raw[: 2 * count], "<u2" if elements.little else ">u2").astype(np.uint16)
     if bits <= 8 and entries.max() > 255:
-        low = entries & 255
-        if not low.any() or (low == entries >> 8).all():  # in the upper byte, or in both
-            return entries >> 8, first, bits
+        low = entries & np.uint16(255)
+        if not low.any() or (low == entries >> np.uint16(8)).all():  # in the upper byte, or in both
+            return entries >> np.uint16(8), first, bits
         return (
             np.frombuffer(raw[:count], np.uint8).astype(np.uint16),
             first,
