@@ -183,11 +183,8 @@ def _table(
         low = entries & np.uint16(255)
         if not low.any() or (low == entries >> np.uint16(8)).all():  # in the upper byte, or in both
             return entries >> np.uint16(8), first, bits
-        return (
-            np.frombuffer(raw[:count], np.uint8).astype(np.uint16),
-            first,
-            bits,
-        )  # two entries a word all the same
+        # Two entries a word all the same.
+        return np.frombuffer(raw[:count], np.uint8).astype(np.uint16), first, bits
     return entries, first, max(bits, int(entries.max()).bit_length())
 
 
