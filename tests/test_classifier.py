@@ -1,12 +1,16 @@
-"""What the diagnosis network is shown, worked by hand."""
+"""What the diagnosis network is shown, and what is made of its answer, worked by hand."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 
-from lungsight.card import InputSettings
-from lungsight.inference.classifier import prepare
+from lungsight.card import Calibration, Conformal, InputSettings
+from lungsight.inference.classifier import decide, prepare
+from lungsight.wording import Decision
+from tiny_networks import diagnosis_card
 
 GREYS = (10 * np.arange(20)).astype(np.uint8).reshape(4, 5)
 NOWHERE = np.zeros((4, 5), bool)
@@ -78,3 +82,34 @@ def test_the_lungs_alone_grow_by_the_cards_fraction() -> None:
 @pytest.mark.parametrize("how", ["apply_mask", "crop_to_lungs"])
 def test_without_lungs_there_is_nothing_to_show(how: str) -> None:
     assert prepare(GREYS, NOWHERE, InputSettings((4, 5), how)) is None  # type: ignore[arg-type]
+
+
+# What is made of its answer. A logit of log(3) is a probability of 0.75; of log(11 / 9), 0.55.
+
+
+@pytest.mark.parametrize("conformal", [None, Conformal(-1.0, 0.5)])
+def test_what_is_known_of_a_score_stands_beside_its_decision(conformal: Conformal | None) -> None:
+    calibration = Calibration(covariance=((0.0, 0.0), (0.0, 0.25)), conformal=conformal)
+    evidence = np.ones((2, 3), np.float32)
+    said = decide(math.log(3), diagnosis_card(calibration=calibration), evidence)
+    assert said.decision is Decision.COVID
+    assert said.probability == pytest.approx(0.75)
+    # 1.96 times the root of 0.25, to each side of the logit.
+    odds = [3 * math.exp(-0.98), 3 * math.exp(0.98)]
+    assert said.interval == pytest.approx(tuple(one / (1 + one) for one in odds))
+    assert said.evidence is evidence
+    assert said.answers == ((Decision.COVID,) if conformal else ())
+
+
+def test_a_threshold_of_ones_own_takes_the_place_of_the_cards_band() -> None:
+    card = diagnosis_card(calibration=Calibration(uncertain=(0.4, 0.6)))
+    assert decide(math.log(11 / 9), card).decision is Decision.UNCERTAIN
+    assert decide(math.log(11 / 9), card, threshold=0.5).decision is Decision.COVID
+    assert decide(math.log(11 / 9), card, threshold=0.56).decision is Decision.NOT_COVID
+
+
+def test_within_a_band_it_is_uncertain_wherever_the_threshold_lies() -> None:
+    card = diagnosis_card(threshold=0.7, calibration=Calibration(uncertain=(0.4, 0.6)))
+    assert decide(math.log(11 / 9), card).decision is Decision.UNCERTAIN
+    assert decide(math.log(3), card).decision is Decision.COVID
+    assert decide(-math.log(3), card).decision is Decision.NOT_COVID
