@@ -59,6 +59,7 @@ def test_units() -> None:
     assert to_unit(every).dtype == np.float32
     assert (to_unit(every).min(), to_unit(every).max()) == (0, 1)
     assert (to_uint8(to_unit(every)) == every).all()
+    assert to_unit(np.array([[0.25]])).dtype == np.float32
     assert to_uint8(np.array([[-0.2, 1.7]], np.float32)).tolist() == [[0, 255]]
     assert to_uint8(every) is every
 

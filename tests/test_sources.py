@@ -81,7 +81,14 @@ def test_views_are_told_apart() -> None:
     assert {one.name: one.auroc.value for one in found.by_view} == {"ap": 1.0, "pa": 0.5}
 
 
+@pytest.fixture
+def three_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forests of three trees, where the question is not how well they tell the class."""
+    monkeypatch.setattr("lungsight.evaluation.no_pixels.TREES", 3)
+
+
 class TestNoPixels:
+    @pytest.mark.usefixtures("three_trees")
     def test_no_image_is_scored_by_what_saw_its_patient(self) -> None:
         table = rows()
         for one in no_pixel_scores(table):
@@ -103,6 +110,7 @@ class TestNoPixels:
         assert host.same_subsource is not None and host.same_subsource.auroc.value == 0.5
         assert host.subsource_left_out is None and header.subsource_left_out is not None
 
+    @pytest.mark.usefixtures("three_trees")
     def test_pairs_of_two_models_are_not_compared(self) -> None:
         """A source that says nothing is exactly 0.5 within folds; between folds its fraction differs by chance."""
         one = next(one for one in no_pixel_scores(rows(120, seed=3)) if one.model is NoPixels.SOURCE)
@@ -111,6 +119,7 @@ class TestNoPixels:
         source = next(one for one in models if one.model is NoPixels.SOURCE)
         assert source.same_source is not None and source.same_source.auroc.value == 0.5
 
+    @pytest.mark.usefixtures("three_trees")
     def test_a_value_not_seen_counts_as_the_mean(self) -> None:
         table = rows(60, view="")
         # Each sub-source is one patient: none is ever seen in training.
@@ -124,6 +133,7 @@ class TestNoPixels:
                 assert len(set(score[folds == fold].round(12))) == 1
         assert no_pixel_models([row for row in table if row.covid]) == ()
 
+    @pytest.mark.usefixtures("three_trees")
     def test_a_left_out_sub_source_is_wholly_in_one_fold(self) -> None:
         table = rows()
         apart = subsource_left_out([NoPixels.HEADER], table)[NoPixels.HEADER]

@@ -106,6 +106,21 @@ def test_a_split_says_how_it_was_drawn(paper: Dataset) -> None:
         assert (split.name, split.seed) == (name, 4)
 
 
+def test_the_class_that_is_missing_is_named() -> None:
+    covid, other = table((9, True, "a", 1)), table((9, False, "a", 1))
+    bare = replace(other, rows=(*other.rows, Row("bare", Path("bare"), covid=True)))
+    for draw, dataset, words in (
+        (paper_diagnosis, covid, "there is no image without COVID-19 in the data set"),
+        (paper_diagnosis, other, "there is no COVID-19 image in the data set"),
+        (paper_segmentation, bare, "there is no COVID-19 image with a lung mask in the data set"),
+        (paper_segmentation, covid, "there is no image without COVID-19 with a lung mask in the data set"),
+    ):
+        with pytest.raises(DataError) as error:
+            draw(dataset, 0)
+        assert error.value.message == words
+        assert error.value.where == str(dataset.root) and error.value.hint
+
+
 def test_both_networks_train_on_the_same_images(paper: Dataset) -> None:
     assert paper_diagnosis(paper, seed=3).train == paper_segmentation(paper, seed=3).train
 
