@@ -95,7 +95,13 @@ def test_there_and_back_loses_no_more_than_a_pixel() -> None:
     assert not (wrong & ~edge)[5:118, 3:84].any()
 
 
-@pytest.mark.parametrize("cut", [(60, 0, 40, 0), (0, 80, 0, 0), (-1, 0, 0, 0), (0, 50, 0, 30)])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        *((60, 0, 40, 0), (0, 80, 0, 0), (0, 50, 0, 30)),
+        *((-1, 0, 0, 0), (0, -1, 0, 0), (0, 0, -1, 0), (0, 0, 0, -1)),
+    ],
+)
 def test_cutting_everything_is_refused(cut: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="leaves nothing of 100 x 80"):
         Edges(*cut).box((100, 80))
@@ -112,7 +118,7 @@ def test_growth_is_a_share_of_the_longer_side() -> None:
     mask = np.zeros((40, 100), bool)
     mask[20, 50] = True
     grown = dilate(mask, 0.03)
-    assert bounding_box(grown) == (17, 47, 24, 54)
+    assert bounding_box(grown) == (17, 47, 24, 54) and grown.dtype == bool
     assert not grown[17, 47]  # round, not square
     assert dilate(mask, 0.004) is mask
 
@@ -198,6 +204,8 @@ def test_a_probability_map_goes_back_between_pixels() -> None:
     assert Frame.whole((1, 4), (1, 2)).restore(np.array([[0, 1]], np.float32), fill=9).tolist() == [
         [0, 0.25, 0.75, 1]
     ]
+    for made in (frame, Frame.whole((1, 4), (1, 2))):
+        assert made.restore(np.array([[0, 1]], np.float64)).dtype == np.float32  # type: ignore[arg-type]
 
 
 def test_grey_levels_are_rounded_to_the_nearest() -> None:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from lungsight.dataset import Dataset, Row
 from lungsight.dataset.split import (
     Split,
+    _deal,
+    _stratum,
     by_patient,
     clusters,
     paper_diagnosis,
@@ -119,6 +121,23 @@ def test_the_class_that_is_missing_is_named() -> None:
             draw(dataset, 0)
         assert error.value.message == words
         assert error.value.where == str(dataset.root) and error.value.hint
+
+
+def test_a_patient_counts_to_the_source_of_most_images_and_to_the_rarer_class() -> None:
+    one = [Row(name, Path(name), source=name[0], covid=known) for name, known in (("a1", None), ("a2", None))]
+    assert _stratum([*one, Row("z", Path("z"), source="z")]) == ("None", "a")
+    assert _stratum([*one, Row("z", Path("z"), source="z", covid=False)]) == ("False", "a")
+    assert _stratum([*one, Row("z", Path("z"), source="z", covid=True)]) == ("True", "a")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_part_gets_a_patient_where_there_are_as_many_as_parts(seed: int) -> None:
+    """Going by what is lacking alone, nine tenths would take all three."""
+    patients = [(0, 1), (2,), (3,)]
+    dealt = _deal(patients, (0.9, 0.05, 0.05), np.random.default_rng(seed))
+    assert all(dealt) and sorted(index for part in dealt for index in part) == [0, 1, 2, 3]
+    two = _deal(patients[:2], (0.9, 0.05, 0.05), np.random.default_rng(seed))
+    assert sorted(two[0]) == [0, 1, 2] and two[1:] == [[], []], "too few for each"
 
 
 def test_both_networks_train_on_the_same_images(paper: Dataset) -> None:
