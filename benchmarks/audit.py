@@ -301,19 +301,19 @@ def report(out: Path) -> None:
         found = [said(line) for line in here]
         cue = f"{np.mean([line['cue_auroc'] for line in here]):.2f}" if "cue_auroc" in here[0] else "-"
         cells = [f"{sum(one[name][0] for one in found)} of {len(here)}" for name in TOOLS]
-        if "fingerprint" in here[0]:
+        if len(here) == 1:
             cells = [f"{'warns' if found[0][name][0] else 'silent'}: {found[0][name][1]}" for name in TOOLS]
-        else:
+        if "fingerprint" not in here[0]:
             rates[kind] = [float(np.mean([one[name][0] for one in found])) for name in TOOLS]
         print(f"| {kind} | {np.mean([line['auroc'] for line in here]):.2f} | {cue} |", " | ".join(cells), "|")
         times = [f"{name} {np.median([line[name]['seconds'] for line in here]):.1f}" for name in TOOLS]
         print(f"<!-- CPU seconds: {', '.join(times)} -->")
     if rates:
-        picture(rates, out / "audit-compared.svg")
+        picture(rates, out / "audit-compared.svg", several=len({line["seed"] for line in lines}) > 1)
 
 
-def picture(rates: dict[str, list[float]], path: Path) -> None:
-    """How often each tool warns, a row a planted set."""
+def picture(rates: dict[str, list[float]], path: Path, *, several: bool) -> None:
+    """How often each tool warns, a row a planted set; in words where each was drawn once."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -325,7 +325,8 @@ def picture(rates: dict[str, list[float]], path: Path) -> None:
     axes.pcolormesh(np.array(list(rates.values())), cmap="GnBu", vmin=0, vmax=1.25, edgecolors="white")
     for row, values in enumerate(rates.values()):
         for column, value in enumerate(values):
-            axes.text(column + 0.5, row + 0.5, f"{value:.0%}", ha="center", va="center", fontsize=10)
+            words = f"{value:.0%}" if several else "warns" if value else "silent"
+            axes.text(column + 0.5, row + 0.5, words, ha="center", va="center", fontsize=10)
     axes.set_xticks(
         [place + 0.5 for place in range(len(TOOLS))], [name.replace(" ", "\n", 1) for name in TOOLS.values()]
     )
