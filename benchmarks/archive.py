@@ -39,7 +39,7 @@ import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from lungsight import provenance
+from lungsight import phantom, provenance
 from lungsight.files import write_bytes, write_json
 from tiny_networks import draw_chest, write_bundle
 
@@ -79,10 +79,16 @@ main()
 """`lungsight`, which kills itself in the middle of the count-th line of its table, or before the count-th move."""
 
 
-def draw(folder: Path, count: int, size: int = 64) -> list[Path]:
-    """Archives of drawn X-rays, of which no two are alike; those that are there are kept."""
+def draw(folder: Path, count: int, size: int = 64, *, frontal: bool = False) -> list[Path]:
+    """Archives of drawn X-rays, of which no two are alike; those that are there are kept.
+
+    `frontal`: such as the shipped gate takes for upright frontal ones, so that every network is asked.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    base = draw_chest(size, size).astype(np.int16)
+    bases = [draw_chest(size, size)]
+    if frontal:
+        rngs = map(np.random.default_rng, range(12))
+        bases = [phantom.draw(rng, hospital="north", covid=False, size=size).pixels for rng in rngs]
     made = []
     for first in range(0, count, PART):
         number, here = first // PART, min(PART, count - first)
@@ -97,6 +103,7 @@ def draw(folder: Path, count: int, size: int = 64) -> list[Path]:
             else tarfile.open(fileobj=buffer, mode="w") as file
         ):
             for index in range(first, first + here):
+                base = bases[index % len(bases)].astype(np.int16)
                 noise = rng.integers(-12, 13, base.shape, dtype=np.int16)
                 image = np.clip(base + noise + rng.integers(-20, 21), 0, 255).astype(np.uint8)
                 data, name = cv2.imencode(".png", image)[1].tobytes(), f"{index // 1000:04}/{index:07}.png"
@@ -127,7 +134,8 @@ class Bench:
 
     def inputs(self, count: int) -> list[Path]:
         """The archives of the images."""
-        return draw(self.work / ("in" if self.size == 64 else f"in-{self.size}"), count, self.size)
+        name = ("phantoms" if self.shipped else "in") + ("" if self.size == 64 else f"-{self.size}")
+        return draw(self.work / name, count, self.size, frontal=self.shipped)
 
     def words(self, inputs: list[Path], out: Path) -> list[str]:
         """The arguments of `lungsight predict`."""
