@@ -93,3 +93,35 @@ def test_the_process_ends_with_its_code_and_all_it_printed(networks: Path, tmp_p
         [],
         [".lungsight.lock"],
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize("buffered", [True, False])
+def test_standard_output_that_takes_nothing_is_one_line(
+    networks: Path, tmp_path: Path, buffered: bool
+) -> None:
+    """The results are there; no traceback, and the exit code of what could not be done."""
+    image, out = tmp_path / "a.png", tmp_path / "out"
+    cv2.imwrite(str(image), draw_chest(80, 80))
+    words = ["predict", str(image), "--out", str(out), "--model", str(networks)]
+    for arguments in (["--version"], words):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, *([] if buffered else ["-u"]), "-m", "lungsight", *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 2 and "Traceback" not in done.stderr and "ignored" not in done.stderr
+        assert done.stderr.count("standard output takes nothing") == 1
+    assert (out / "results.csv").read_text().count("\n") == 2
+
+
+def test_a_reader_that_has_gone_is_no_fault() -> None:
+    words = [sys.executable, "-m", "lungsight", "predict", "--help"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert "Traceback" not in said and "ignored" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 
@@ -12,12 +13,34 @@ from lungsight.cli import main
 def run() -> None:
     """The command line; ends the process."""
     try:
-        main()
-    except SystemExit as stop:
-        words = sys.argv[1:]
-        if words[:1] == ["predict"] and "--cluster" not in words and isinstance(stop.code, int):
-            _leave(stop.code)
-        raise
+        try:
+            main()
+        except SystemExit as stop:
+            _flush()
+            words = sys.argv[1:]
+            if words[:1] == ["predict"] and "--cluster" not in words and isinstance(stop.code, int):
+                _leave(stop.code)
+            raise
+        _flush()
+    except OSError as error:  # of files of results there are none here: they have become a `LungsightError`
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE):
+            raise
+        _cannot_print(error)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _cannot_print(error: OSError) -> None:
+    """End with one line where standard output takes nothing, and with none where its reader has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        if error.errno != errno.EPIPE:
+            sys.stderr.write(f"lungsight: standard output takes nothing: {error.strerror}\n")
+        # Python writes what is left when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(2)
 
 
 def _leave(code: int) -> None:
