@@ -180,7 +180,10 @@ def test_what_lasts_longer_than_one_piece_is_read_whole(monkeypatch: pytest.Monk
         assert addresses.read_address("memory://pieces/film", size) == data[:length]
 
 
-def test_what_does_not_end_is_not_asked_without_end() -> None:
+def test_what_does_not_end_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        addresses, "_unended", []
+    )  # those of other tests may still be waiting for their store
     go = threading.Event()
     try:
         for _ in range(addresses.MOST_UNENDED):
