@@ -125,3 +125,23 @@ def test_a_reader_that_has_gone_is_no_fault() -> None:
         process.stdout.close()
         said = process.stderr.read()
     assert "Traceback" not in said and "ignored" not in said
+
+
+def test_standard_output_that_is_closed_is_no_fault(networks: Path, tmp_path: Path) -> None:
+    image, out = tmp_path / "a.png", tmp_path / "out"
+    cv2.imwrite(str(image), draw_chest(80, 80))
+    words = [
+        sys.executable,
+        "-m",
+        "lungsight",
+        "predict",
+        str(image),
+        "--out",
+        str(out),
+        "--model",
+        str(networks),
+    ]
+    closed = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *words]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert (out / "results.csv").read_text().count("\n") == 2
