@@ -121,11 +121,25 @@ def test_names_mirror_the_folder_and_never_meet() -> None:
 
 @pytest.mark.parametrize(
     "relative",
-    ["../../etc/x.png", "/etc/x.png", "a/../../x.png", "con.png", "a\nb.png", "a:b?.png", "x" * 250, ".png"],
+    [
+        "../../etc/x.png",
+        "/etc/x.png",
+        "a/../../x.png",
+        "con.png",
+        "a\nb.png",
+        "a:b?.png",
+        "x" * 250,
+        ".png",
+        "//x.png",
+        "..png",
+        "a/..png",
+        "...png",
+    ],
 )
 def test_names_stay_below_the_folder_and_are_valid(relative: str, tmp_path: Path) -> None:
     stem = OutputNames().stem("/in/x", relative)
     target = tmp_path / f"{stem}.png"
+    assert target.is_relative_to(tmp_path) and stem.name.strip(".")
     assert ".." not in stem.parts and not stem.is_absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     target.touch()

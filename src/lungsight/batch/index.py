@@ -103,6 +103,14 @@ class _Table(MutableMapping[bytes, bytes]):
     def __setitem__(self, key: bytes, owner: bytes) -> None:
         self._index._do("INSERT OR REPLACE INTO names VALUES (?, ?)", key, owner)
 
+    def setdefault(self, key: bytes, default: bytes = b"") -> bytes:
+        # One statement for a new key, which most are.
+        with self._index._lock:
+            sql = "INSERT OR IGNORE INTO names VALUES (?, ?)"
+            if self._index._database.execute(sql, (key, default)).rowcount > 0:
+                return default
+        return self[key]
+
     def __delitem__(self, key: bytes) -> None:
         self._index._do("DELETE FROM names WHERE key = ?", key)
 

@@ -131,10 +131,10 @@ def members(path: Path, passed_over: list[PassedOverError]) -> Iterator[tuple[Pl
             head = place.read(HEAD)
         except InputError:
             head = b"\xff"  # whoever reads it whole learns what is wrong
-            yield place, PurePath(path.name) / PurePath(*parts)
+            yield place, PurePath(path.name, *parts)
             continue
         if sniff(head):
-            yield place, PurePath(path.name) / PurePath(*parts)
+            yield place, PurePath(path.name, *parts)
         else:
             what = f"it is {describe(head)}" if head else "it is empty"
             passed_over.append(PassedOverError(f"holds no X-ray: {what}", code="no_image", where=place.name))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
 from collections.abc import MutableMapping
 from pathlib import Path, PurePath
 
 RESERVED = frozenset({"con", "prn", "aux", "nul"})
+_FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*\\]')
+_NO_NAMES = frozenset(("/", "//", "\\", "..", "."))
 MAX_PART = 180
 """Longest name of a file or folder in bytes; file systems take 255 and a suffix is still to come."""
 
@@ -36,25 +40,30 @@ class OutputNames:
             relative: its path inside the folder that was given.
         """
         source = str(Path(path).absolute())
-        inner = PurePath(
-            *(_safe(part) for part in PurePath(relative).parts if part not in ("/", "\\", "..", "."))
-        )
-        plain = inner.with_name(inner.name[: -len(inner.suffix)] if inner.suffix else inner.name)
-        digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        spelled = inner.with_name(inner.name.replace(".", "_"))
-        for candidate in (plain, spelled, plain.with_name(f"{plain.name}-{digest}")):
-            # Hashes, not paths, are kept: 16 bytes an input for batches of any size.
-            key = _hash(str(candidate).casefold())
-            if self._owners.setdefault(key, _hash(source)) == _hash(source):
-                return candidate
-        return plain.with_name(
-            f"{plain.name}-{hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()}"
-        )
+        # Strings, not paths: an archive of a million inputs is named anew whenever a run goes on.
+        parts = [_safe(part) for part in PurePath(relative).parts if part not in _NO_NAMES]
+        name = parts.pop() if parts else "_"
+        folder = "".join(f"{part}/" for part in parts)
+        dot = name.rfind(".")
+        bare = name[:dot] if dot > 0 and name[:dot].strip(".") and dot < len(name) - 1 else name
+        owner = _hash(source)
+        for candidate in (bare, name.replace(".", "_")):
+            if self._is_free(folder + candidate, owner):
+                return PurePath(folder + candidate)
+        digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()
+        short = f"{folder}{bare}-{digest[:8]}"
+        return PurePath(short if self._is_free(short, owner) else f"{folder}{bare}-{digest}")
+
+    def _is_free(self, candidate: str, owner: bytes) -> bool:
+        """Whether the name is the owner's, who has it from now on."""
+        # Hashes, not paths, are kept: 16 bytes an input for batches of any size.
+        return self._owners.setdefault(_hash(candidate.casefold()), owner) == owner
 
 
+@functools.lru_cache(maxsize=4096)
 def _safe(part: str) -> str:
     """One part of a path that every file system takes."""
-    cleaned = "".join("_" if ord(c) < 32 or c in '<>:"|?*\\' else c for c in part).rstrip(". ") or "_"
+    cleaned = _FORBIDDEN.sub("_", part).rstrip(". ") or "_"
     if PurePath(cleaned).stem.lower() in RESERVED:
         cleaned = f"_{cleaned}"
     encoded = cleaned.encode("utf-8", "surrogateescape")
