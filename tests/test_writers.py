@@ -73,6 +73,15 @@ def test_outline_grows_with_the_picture() -> None:
     assert outline(3000) >= 5 * outline(300) > 0
 
 
+def test_outline_lies_on_the_edge_and_closes_where_the_lung_is_cut() -> None:
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 10:60] = True  # up to the right edge of the image
+    for thickness, rows in ((1, [20, 39]), (3, [19, 20, 21, 38, 39, 40])):
+        drawn = overlay(np.zeros(mask.shape, np.uint8), mask, alpha=0, thickness=thickness).any(axis=2)
+        assert np.flatnonzero(drawn[:, 30]).tolist() == rows
+        assert drawn[30, 59] and drawn[30, 10] and not drawn[30, 12:57].any()
+
+
 def test_pictures_and_thumbnails(tmp_path: Path, labels: Any) -> None:
     picture = overlay(np.zeros(labels.shape, np.uint8), labels)
     write_picture(tmp_path / "a.png", picture)

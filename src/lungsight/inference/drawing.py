@@ -99,7 +99,7 @@ def overlay(
         pixels: (H, W) `uint8`, or `float32` in [0, 1].
         mask: (H, W); a mask gets one colour, a label map one for each side.
         alpha: strength of the tint inside the outline, 0 (the outline alone) to 1.
-        thickness: of the outline in pixels; a 300th of the longer side where None.
+        thickness: of the outline in pixels; about a 200th of the longer side where None.
         measures: of a label map: its zones are drawn, shaded by their severity where that is known, and the widths of
             heart and chest.
 
@@ -108,45 +108,55 @@ def overlay(
     """
     if mask.shape != pixels.shape:
         raise ValueError(f"mask {mask.shape} and pixels {pixels.shape} differ in size")
-    canvas = cv2.cvtColor(to_uint8(pixels), cv2.COLOR_GRAY2RGB)
-    width = max(1, round(max(pixels.shape) / 300)) if thickness is None else thickness
+    width = 2 * (max(pixels.shape) // 400) + 1 if thickness is None else thickness
+    line = max(1, round(max(pixels.shape) / 300)) if thickness is None else thickness
     shaded = measures is not None and bool(measures.severity) and mask.dtype != np.bool_
     parts = list(zone_parts(np.asarray(mask, np.uint8))) if shaded else []
+    # A plane for each of red, green and blue: OpenCV paints one channel several times as fast as three together.
+    planes = [to_uint8(pixels).copy() for _ in range(3)]
     if measures is not None and alpha > 0:
         for number, place, inside in parts:
-            score = measures.severity[number - 1]
-            _tint(
-                canvas[place], inside, SEVERITY_COLOUR, SEVERITY_ALPHA * min(max(score / _HIGHEST, 0.0), 1.0)
-            )
+            strength = SEVERITY_ALPHA * min(max(measures.severity[number - 1] / _HIGHEST, 0.0), 1.0)
+            _paint(planes, place, inside, SEVERITY_COLOUR, strength)
     for side, region in _regions(mask).items():
-        if not region.any():
-            continue
-        colour = COLOURS[side]
         # Only the part with the lung: most of the time would go into the rest.
         left, top, across, down = cv2.boundingRect(region.view(np.uint8))
-        place = slice(top, top + down), slice(left, left + across)
+        place = (
+            slice(max(0, top - width), top + down + width),
+            slice(max(0, left - width), left + across + width),
+        )
         inside = np.ascontiguousarray(region[place]).view(np.uint8)
-        if not shaded:
-            _tint(canvas[place], inside, colour, alpha)
-        outlines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
-        cv2.drawContours(canvas, outlines, -1, colour, width)
+        if not shaded and alpha > 0:
+            _paint(planes, place, inside, COLOURS[side], alpha)
+        _paint(planes, place, _outline(inside, width), COLOURS[side], 1.0)
+    canvas = np.asarray(cv2.merge(planes), np.uint8)
     if measures is not None and mask.dtype != np.bool_:
         if measures.has_zones:
-            _draw_zones(canvas, np.asarray(mask, np.uint8), parts, measures.severity, max(1, width // 2))
-        _draw_widths(canvas, measures, width)
-    return np.asarray(canvas, np.uint8)
+            _draw_zones(canvas, np.asarray(mask, np.uint8), parts, measures.severity, max(1, line // 2))
+        _draw_widths(canvas, measures, line)
+    return canvas
 
 
-def _tint(
-    canvas: NDArray[np.uint8], inside: NDArray[np.uint8], colour: tuple[int, int, int], alpha: float
+def _paint(
+    planes: Sequence[NDArray[np.uint8]],
+    place: tuple[slice, slice],
+    inside: NDArray[np.uint8],
+    colour: tuple[int, int, int],
+    strength: float,
 ) -> None:
-    """Mix a colour into the pixels of (H, W, 3) where `inside` is 1, in place."""
-    if alpha <= 0:
-        return
-    # The tint of each of the 256 values of each channel, looked up.
-    tints = np.arange(256)[:, None] * (1 - alpha) + np.asarray(colour) * alpha
-    tinted = cv2.LUT(canvas, tints.astype(np.uint8)[:, None])
-    canvas[:] = cv2.copyTo(tinted, inside, np.ascontiguousarray(canvas))
+    """Mix a colour into the part `place` of each plane where `inside` is not 0, in place."""
+    for plane, value in zip(planes, colour, strict=True):
+        part = plane[place]
+        mixed = cv2.convertScaleAbs(part, alpha=1 - strength, beta=strength * value)
+        cv2.copyTo(mixed, inside, part)
+
+
+def _outline(inside: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """The pixels of (H, W) at the edge of a region of ones, the edge of the image included, as a line so wide."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    core = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    return np.asarray(cv2.dilate(cv2.subtract(inside, core), brush), np.uint8)
 
 
 def _draw_zones(
@@ -165,9 +175,14 @@ def _draw_zones(
                 ends = (int(columns[0]), round(row)), (int(columns[-1]), round(row))
                 cv2.line(canvas, *ends, LINES, width, cv2.LINE_AA)
     for number, (down, across), inside in parts:
-        moments = cv2.moments(np.ascontiguousarray(inside), binaryImage=True)
-        if moments["m00"]:
-            at = across.start + moments["m10"] / moments["m00"], down.start + moments["m01"] / moments["m00"]
+        # The zone's centre, from its rows' and columns' counts: six times as fast as cv2.moments.
+        columns = cv2.reduce(inside, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
+        rows = cv2.reduce(inside, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
+        if pixels := columns.sum():
+            at = (
+                across.start + columns @ np.arange(len(columns)) / pixels,
+                down.start + rows @ np.arange(len(rows)) / pixels,
+            )
             _write(canvas, f"{ZONES[number - 1]} {severity[number - 1]:.1f}", at, LINES)
 
 

@@ -229,7 +229,7 @@ class Result:
         Args:
             side: longer side of the picture at most; the size of the file where None.
             alpha: strength of the tint inside the outline, 0 (the outline alone, no zones and widths) to 1.
-            thickness: of the outline in pixels; a 300th of the longer side where None.
+            thickness: of the outline in pixels; about a 200th of the longer side where None.
 
         Returns:
             (h, w, 3) `uint8` RGB.
