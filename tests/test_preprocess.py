@@ -18,6 +18,7 @@ from lungsight.preprocess import (
     resample,
     resize_image,
     resize_mask,
+    resize_placed,
     to_uint8,
     to_unit,
 )
@@ -52,6 +53,17 @@ def test_a_mask_is_resized_as_grey_and_cut() -> None:
     mask[:, 3:] = [True, True, False]
     assert resize_mask(mask, (2, 2)).all()
     assert resize_mask(mask, (6, 6)) is mask
+
+
+@pytest.mark.parametrize("size", [(224, 224), (128, 64), (100, 37), (256, 256), (300, 512), (256, 300)])
+@pytest.mark.parametrize("box", [(0, 0, 256, 256), (31, 17, 97, 120), (200, 3, 256, 4), (8, 8, 16, 16)])
+def test_a_part_is_resized_as_if_with_the_rest(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
+    top, left, bottom, right = box
+    whole = np.zeros((256, 256), np.float32)
+    part = np.random.default_rng(3).integers(0, 2, (bottom - top, right - left)).astype(np.uint8)
+    whole[top:bottom, left:right] = part
+    placed = resize_placed(part, (slice(top, bottom), slice(left, right)), whole.shape, size)
+    assert placed.dtype == np.float32 and abs(placed - resize_image(whole, size)).max() < 1e-6
 
 
 def test_units() -> None:

@@ -6,6 +6,7 @@ of the file by the inverse of the same steps.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,6 +101,38 @@ def resize_image(pixels: Gray, size: tuple[int, int]) -> Gray:
     shrinks = pixels.shape[0] >= height and pixels.shape[1] >= width
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     out: Gray = cv2.resize(pixels, (width, height), interpolation=how)
+    return out
+
+
+def resize_placed(
+    part: NDArray[np.uint8], place: tuple[slice, slice], shape: tuple[int, int], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """What `resize_image` makes of an image that is 0 but for one part, in the time that the part takes.
+
+    Args:
+        part: (h', w') that part.
+        place: its rows and columns in the image.
+        shape: (H, W) of the image.
+        size: (h, w) of the result.
+    """
+    (rows, columns), (height, width) = place, size
+    if shape[0] < height or shape[1] < width:  # linear, which looks at the neighbours
+        rows, columns = slice(0, shape[0]), slice(0, shape[1])
+    # So many rows become so many, whatever the others hold.
+    row, column = shape[0] // math.gcd(shape[0], height), shape[1] // math.gcd(shape[1], width)
+    top, bottom = rows.start // row, -(-rows.stop // row)
+    left, right = columns.start // column, -(-columns.stop // column)
+    inside = np.zeros(((bottom - top) * row, (right - left) * column), np.float32)
+    inside[
+        place[0].start - top * row : place[0].stop - top * row,
+        place[1].start - left * column : place[1].stop - left * column,
+    ] = part
+    down, across = height * row // shape[0], width * column // shape[1]
+    out = np.zeros(size, np.float32)
+    if inside.size:
+        out[top * down : bottom * down, left * across : right * across] = resize_image(
+            inside, ((bottom - top) * down, (right - left) * across)
+        )
     return out
 
 

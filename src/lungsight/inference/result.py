@@ -201,7 +201,7 @@ class Result:
             ratio_doubts=self.ratio.doubts if self.ratio else (),
             heart_line=_line(self.ratio.heart, self.score_map.shape) if self.ratio else (),
             chest_line=_line(self.ratio.chest, self.score_map.shape) if self.ratio else (),
-            zone_px=zone_areas(self.zones) if self.has_zones else (),
+            zone_px=zone_areas(self.labels) if self.has_zones else (),
             convention=self.convention,
             lung_labels=LungLabels.RIGHT1_LEFT2,
             width=width,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lungsight.card import Card
 from lungsight.errors import ModelError
 from lungsight.inference.zones import ZONES, zone_parts
-from lungsight.preprocess import Gray, resize_image, to_unit
+from lungsight.preprocess import Gray, resize_image, resize_placed, to_unit
 from lungsight.wording import Flag
 
 MOST = 3.0
@@ -68,10 +68,8 @@ def severity_input(
     """
     maps = []
     for _, place, inside in zone_parts(labels):
-        whole = np.zeros(labels.shape, np.float32)
-        whole[place] = inside
         if inside.any():
-            maps.append(np.asarray(resize_image(whole, size), np.float32))
+            maps.append(resize_placed(inside, place, labels.shape, size))
     if len(maps) < len(ZONES):
         return None
     return np.stack([to_unit(resize_image(pixels, size)), *maps])

@@ -71,6 +71,9 @@ def zone_lines(lung: NDArray[np.bool_]) -> tuple[float, float, float, float] | N
     return apex, apex + third, apex + 2 * third, base
 
 
-def zone_areas(zone_map: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Pixels of each of the six zones of a (H, W) zone map."""
-    return tuple(int(np.count_nonzero(zone_map == number)) for number in range(1, len(ZONES) + 1))
+def zone_areas(labels: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Pixels of each of the six zones of a (H, W) label map."""
+    areas = [0] * len(ZONES)
+    for number, _, inside in zone_parts(labels):
+        areas[number - 1] = int(np.count_nonzero(inside))
+    return tuple(areas)
