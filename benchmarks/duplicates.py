@@ -7,13 +7,17 @@ its original. False pairs are pairs of originals of different patients; they are
 sets hold true copies under two patients.
 
     python benchmarks/duplicates.py DATA/v7-cxr-224 DATA/other-hospitals/* --part report --queries 60
-    python benchmarks/duplicates.py --speed 100000
+    python benchmarks/duplicates.py DATA/other-hospitals/nih DATA/other-hospitals/shenzhen --speed 100000
+
+`--speed N` times each step for N images: describing and registering on up to 2,000 real ones and one changed copy of
+200 of them, the search on these and on descriptors that are drawn with the real ones' mean and covariance.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,11 +127,11 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--limit", type=int, default=0, help="Take so many images of the part only.")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--speed", type=int, default=0, help="Time this many descriptors of noise instead.")
+    parser.add_argument("--speed", type=int, default=0, help="Time the search among so many instead.")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     if arguments.speed:
-        speed(arguments.speed, arguments.seed)
+        speed(arguments.folders, arguments.speed, arguments.seed)
         return
     detection(arguments.folders, arguments.part, arguments.queries, arguments.limit, arguments.seed)
 
@@ -203,19 +207,47 @@ def part_of(patient: str) -> str:
     return "tune" if hashlib.sha256(patient.encode()).digest()[0] % 2 else "report"
 
 
-def speed(count: int, seed: int) -> None:
-    """Time the search for neighbours alone, on descriptors of the size and kind that images have."""
+def speed(folders: list[Path], count: int, seed: int, real: int = 2000, copies: int = 200) -> None:
+    """Time describing, the search among `count` descriptors, and registering; how many real copies are neighbours."""
     rng = np.random.default_rng(seed)
-    size = finder.CELLS**2 * finder.BINS
-    # Descriptors of X-rays lie near one another: a common part and an own one.
-    vectors = rng.normal(size=(count, size)).astype(np.float32) * 0.6 + rng.normal(size=size).astype(
-        np.float32
-    )
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    images = [image for folder in folders for image in load_arrays(read_dataset(folder), (224, 224)).images]
+    images = [images[index] for index in rng.permutation(len(images))[:real]]
+    changes = list(CHANGES.values())
+    images += [changes[k % len(changes)](images[k], rng) for k in range(copies)]
+    used = time.process_time()
+    looks = [duplicates.prepare(image).looks for image in images]
+    print(f"describing {len(images)} images: {1000 * (time.process_time() - used) / len(images):.1f} ms each")
+    known = np.stack([look[0][1] for look in looks]).astype(np.float32)
+    place = len(images) - copies
+    middle, spread = known[:place].mean(axis=0), np.cov(known[:place].T)
+    root = np.linalg.cholesky(spread + 1e-8 * np.eye(len(spread))).astype(np.float32)
+    vectors = np.empty((count, known.shape[1]), np.float16)
+    vectors[: len(known)] = known
+    for start in range(len(known), count, 5000):
+        drawn = middle + rng.standard_normal((min(5000, count - start), len(middle)), np.float32) @ root.T
+        vectors[start : start + len(drawn)] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     started, used = time.perf_counter(), time.process_time()
-    found = sum(len(places) for _, _, places, _ in finder._approximate(vectors.astype(np.float16)))
+    pairs: set[tuple[int, int, bool]] = set()
+    for mirrored, start, neighbours, similar in finder._approximate(vectors):
+        for row, other in zip(*np.nonzero(similar >= finder.LEAST_SIMILAR), strict=True):
+            one, two = start + int(row), int(neighbours[row, other])
+            if one != two:
+                pairs.add((min(one, two), max(one, two), mirrored))
     wall, cpu = time.perf_counter() - started, time.process_time() - used
-    print(f"{count} descriptors, {found} queries: {wall:.0f} s, {cpu:.0f} s of CPU")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{count} descriptors: {wall:.0f} s, {cpu:.0f} s of CPU, peak {peak:.2f} GiB, {len(pairs)} pairs")
+    near = sum((k, place + k, mirrored) in pairs for k in range(copies) for mirrored in (False, True))
+    print(f"changed copies whose original is among the neighbours: {near} of {copies} (one look an image)")
+    mean = float(np.mean([max(0.0, float(known[k] @ known[place + k])) for k in range(copies)]))
+    print(f"cosine of a copy and its original, without the mirror: {mean:.2f} on average")
+    chosen = [pair for pair in sorted(pairs) if pair[1] < len(images)][:300]
+    used = time.process_time()
+    for one, two, mirrored in chosen:
+        duplicates.finder.agree(looks[one][0][0], looks[two][0][0], mirrored=mirrored)
+    each = (time.process_time() - used) / max(len(chosen), 1)
+    print(
+        f"registering: {1000 * each:.1f} ms a pair (of {len(chosen)}), {each * len(pairs) / 60:.0f} min for all"
+    )
 
 
 if __name__ == "__main__":
