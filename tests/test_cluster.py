@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,8 +27,8 @@ from lungsight import OutputError, load_model
 from lungsight import cluster as clusters
 from lungsight.batch import predict as predict_here
 from lungsight.batch.folder import PARTS, locked
-from lungsight.cluster import actor, units
-from lungsight.errors import ConfigError
+from lungsight.cluster import actor, head, units
+from lungsight.errors import ConfigError, LungsightError
 from lungsight.records import from_json
 from ray_cluster import NoCluster, RayCluster
 from tiny_networks import draw_chest, write_bundle
@@ -70,7 +71,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
             for one in predictor({"unit": [unit]}):
                 self._add(from_json(clusters.Summary, one["summary"][0]))
 
-    monkeypatch.setattr(clusters, "_connected", connected)
+    monkeypatch.setattr(clusters, "connected", connected)
     monkeypatch.setattr(clusters._Work, "go", go)
 
 
@@ -170,20 +171,20 @@ def test_an_address_without_a_cluster_is_told_at_once() -> None:
         port = taken.getsockname()[1]
         for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
             with pytest.raises(ConfigError) as error:
-                clusters._knock(address)
+                head._knock(address)
             assert error.value.code == "no_cluster"
-    clusters._knock("auto")
+    head._knock("auto")
 
 
 def test_a_head_that_is_silent_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(head, "ANSWER_SECONDS", 0.2)
     # The system takes the connection; nobody ever reads from it or writes to it.
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         for form in ("127.0.0.1:{}", "ray://127.0.0.1:{}"):
             with pytest.raises(ConfigError) as error:
-                clusters._knock(form.format(silent.getsockname()[1]))
+                head._knock(form.format(silent.getsockname()[1]))
             assert error.value.code == "no_cluster"
 
 
@@ -210,12 +211,45 @@ def test_who_does_not_greet_as_ray_does_is_no_head(answer: bytes, known: bool) -
         thread.start()
         address = f"127.0.0.1:{server.getsockname()[1]}"
         if known:
-            clusters._knock(address)
+            head._knock(address)
         else:
             with pytest.raises(ConfigError) as error:
-                clusters._knock(address)
+                head._knock(address)
             assert error.value.code == "no_cluster"
         thread.join(30)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_head_that_is_lost_ends_the_wait(lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait for a lock, which Ray's calls are, ends where nobody greets any more; where somebody does it goes on."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setattr(head, "LOST_SECONDS", 0.1)
+    monkeypatch.setattr(head, "LOOK_SECONDS", 0.02)
+    waited = threading.Event()
+    asked = []
+
+    def knock(address: str) -> None:
+        asked.append(address)
+        if lost and len(asked) > 3:
+            raise ConfigError("nobody")
+        if len(asked) == 20:
+            waited.set()
+
+    monkeypatch.setattr(head, "_knock", knock)
+    try:
+        with head.while_head_answers("127.0.0.1:1"):
+            assert waited.wait(60), "the wait was not ended"
+        assert not lost
+    except LungsightError as error:
+        assert lost and error.code == "head_lost"
+    assert set(asked) == {"127.0.0.1:1"}
+
+
+def test_ctrl_c_is_no_lost_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setattr(head, "_knock", lambda address: None)
+    with pytest.raises(KeyboardInterrupt), head.while_head_answers("127.0.0.1:1"):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_an_error_of_ours_is_found_inside_one_of_ray() -> None:

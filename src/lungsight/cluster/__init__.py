@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from lungsight.batch.inputs import gather
 from lungsight.batch.outputs import Outputs
 from lungsight.batch.run import FIRST, LISTED, Summary, Told
 from lungsight.cluster.actor import Predictor
+from lungsight.cluster.head import connected, while_head_answers
 from lungsight.cluster.units import (
     INPUTS,
     drop_strays,
@@ -43,12 +41,6 @@ __all__ = ["predict"]
 
 BLOCKS = 10_000
 """Tasks at most; with more units than that a task takes several, so that the head of the cluster stays fast."""
-ANSWER_SECONDS = 10.0
-"""For the head of the cluster to take a connection and greet back."""
-_SETTINGS = b"\x04"
-_FRAME_HEAD = 9
-"""Bytes: length (3), kind, flags, stream (4)."""
-_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" + b"\0\0\0\0"
 _SUMMED = ("predicted", "refused", "passed_over", "failed", "duplicates", "not_scored", "flagged")
 
 
@@ -126,7 +118,7 @@ def predict(
     settings = RunSettings.of(engine, labels=labels, outputs=(*outputs.kinds, "cluster"))
     mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
     # Ray prints of a lost machine where `--json` prints its answer.
-    with redirect_stdout(sys.stderr), _connected(address) as cpus, locked(folder):
+    with redirect_stdout(sys.stderr), connected(address) as cpus, locked(folder):
         prepare(folder, settings, mode)
         work = _Work(engine, outputs, folder, actors or cpus, min(cpus, actors or cpus), batch, progress)
         try:
@@ -135,7 +127,8 @@ def predict(
                 work.gather(index, given, recursive)
                 units = write_units(folder, index, unit_size(index.count(), work.actors))
             if units:
-                work.go(units)
+                with while_head_answers(address):
+                    work.go(units)
             drop_strays(folder, work.known, work.run)
         finally:
             (folder / INPUTS).unlink(missing_ok=True)
@@ -265,79 +258,6 @@ class _Work:
             first=tuple(self.first),
             worth=worth(self.engine.bundle),
         )
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[int]:
-    """Connect to a cluster; gives its CPUs. Where Ray is connected already, that connection is used and kept."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray = require("ray", feature="Predicting on a cluster", extra="cluster")
-    data = require("ray.data", feature="Predicting on a cluster", extra="cluster")
-    ours = not ray.is_initialized()
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
-    levels = [one.level for one in loggers]
-    if ours:
-        _knock(address)
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (
-            Exception
-        ) as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own, by the form of the address
-            raise _no_cluster(address) from error
-    try:
-        for one in loggers:
-            one.setLevel(logging.ERROR)
-        context = data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        if not cpus:
-            raise ConfigError("the cluster has no CPU", code="no_cluster", where=address)
-        yield cpus
-    finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
-        if ours:
-            ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Ray itself waits minutes for a head that is not there, or is no head.
-
-    Both protocols of Ray's heads are HTTP/2 below (RFC 9113, 3.4): a server says its settings as soon as it is greeted.
-
-    Raises:
-        ConfigError: nobody answers at the host and port that the address names, or not in time, or not so.
-    """
-    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        return  # 'auto', or a form that Ray judges
-    deadline = time.monotonic() + ANSWER_SECONDS
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS) as head:
-            if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-                return  # it speaks only when it is greeted with certificates, which Ray has
-            head.sendall(_GREETING)
-            answer = b""
-            while len(answer) < _FRAME_HEAD:
-                # The time is that of the whole answer: a byte now and then is none.
-                head.settimeout(max(0.001, deadline - time.monotonic()))
-                if not (more := head.recv(_FRAME_HEAD - len(answer))):
-                    break
-                answer += more
-    except OSError as error:
-        raise _no_cluster(address) from error
-    if answer[3:4] != _SETTINGS:
-        raise _no_cluster(address)
-
-
-def _no_cluster(address: str) -> ConfigError:
-    return ConfigError(
-        "no Ray cluster answers there",
-        code="no_cluster",
-        where=address,
-        hint="Start one with `ray start --head`, with the same versions of Python and Ray",
-    )
 
 
 def _known(error: BaseException) -> LungsightError:
