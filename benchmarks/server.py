@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ import cv2
 import httpx
 import numpy as np
 
+from lungsight.inference import Result, load_model
+from lungsight.inference.sessions import Session
 from lungsight.phantom import draw
 
 SERVE = "from lungsight.cli import main; main()"
@@ -43,6 +46,9 @@ def main() -> None:
         "load_before": os.getloadavg()[0],
         "kilobytes_each": round(len(pictures[0]) / 1024),
     }
+    for name, figures in without_server(arguments, pictures).items():
+        report[name] = figures
+        show(name, figures)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(512)
@@ -81,6 +87,34 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--no-restart", action="store_true", help="leave out the restart under load")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     return parser.parse_args()
+
+
+def without_server(arguments: argparse.Namespace, pictures: list[bytes]) -> dict[str, dict[str, float]]:
+    """The same X-rays through the package, and what its networks saw through ONNX Runtime alone, on all cores."""
+    model = load_model(arguments.model, threads=arguments.threads)
+    many = pictures * max(1, arguments.requests // len(pictures))
+    seen: list[tuple[Session, Any]] = []
+    run = Session.run
+
+    def note(session: Session, batch: Any) -> Any:
+        seen.append((session, batch))
+        return run(session, batch)
+
+    Session.run = note  # type: ignore[method-assign]
+    list(model.stream(pictures))
+    Session.run = run  # type: ignore[method-assign]
+    begin = time.perf_counter()
+    count = sum(isinstance(one, Result) for one in model.stream(iter(many)))
+    package = count / (time.perf_counter() - begin)
+    rounds = max(1, len(many) // len(pictures))
+    with ThreadPoolExecutor(arguments.threads) as pool:
+        begin = time.perf_counter()
+        list(pool.map(lambda pair: run(*pair), seen * rounds))
+        alone = rounds * len(pictures) / (time.perf_counter() - begin)
+    return {
+        "the package, without a server": {"per_second": round(package, 2)},
+        "ONNX Runtime alone": {"per_second": round(alone, 2), "networks": len({id(one) for one, _ in seen})},
+    }
 
 
 def picture(seed: int, size: int) -> bytes:
