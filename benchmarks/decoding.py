@@ -1,9 +1,11 @@
 """What it costs to decode in processes of their own: X-rays a second inside the pool and outside of it, in one run.
 
     python benchmarks/decoding.py [--repeats 5] [--side 2048]
+    python benchmarks/decoding.py --predict 100              # within `predict`, overlays and all
 
-Each format is decoded by as many threads as there are cores, alternately in this process (as before there was a pool)
-and in the pool, so that other work on the machine meets both alike. The figure is the median of the repeats.
+Each format is decoded by as many threads as there are cores, in turn in this process (as before there was a pool)
+and in the pool, so that other work on the machine meets both alike; the figure is the median of the repeats.
+`--predict` gives so many drawn X-rays of 1024 pixels, half of them PNG and half JPEG, to the shipped networks, decoding either way.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import io
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +27,12 @@ import pydicom.uid as uid
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from lungsight.xray import Limits
+from lungsight.batch import predict
+from lungsight.inference import load_model
+from lungsight.phantom import draw
+from lungsight.xray import Limits, XRay
 from lungsight.xray.decode import decode
-from lungsight.xray.pool import shared_pool
+from lungsight.xray.pool import Pool, shared_pool
 from xray_files import dicom
 
 
@@ -53,12 +60,44 @@ def seconds(work: Callable[[bytes], object], data: bytes, count: int, threads: T
     return time.perf_counter() - start
 
 
+def within_predict(count: int, repeats: int) -> None:
+    """X-rays a second of `predict` with either way to decode, in turn."""
+    model, limits = load_model(), Limits()
+    pooled = Pool.decode
+
+    def here(pool: Pool, data: bytes, name: str, limits: Limits) -> XRay:
+        return replace(decode(data, limits), name=name)
+
+    with tempfile.TemporaryDirectory() as made:
+        folder, rates = Path(made), dict[str, list[float]](here=[], pool=[])
+        paths = [folder / f"{number}.{('png', 'jpg')[number % 2]}" for number in range(count)]
+        for number, path in enumerate(paths):
+            image = draw(np.random.default_rng(number), hospital="north", covid=False, size=1024)
+            Image.fromarray(np.asarray(image.pixels)).save(path)
+        model.predict(paths[:4])
+        for repeat in range(repeats):
+            for name, way in (("here", here), ("pool", pooled)):
+                Pool.decode = way  # type: ignore[method-assign]
+                begin = time.perf_counter()
+                summary = predict(paths, folder / f"{name}{repeat}", model=model, limits=limits)
+                rates[name].append(summary.predicted / (time.perf_counter() - begin))
+    ratio = statistics.median(pool / one for one, pool in zip(rates["here"], rates["pool"], strict=True))
+    print(
+        f"predict, {count} X-rays of 1024 x 1024: {statistics.median(rates['here']):.1f} a second in this process, "
+        f"{statistics.median(rates['pool']):.1f} in the pool, pool / this {ratio:.2f}"
+    )
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--predict", type=int, default=0, metavar="COUNT")
     options = parser.parse_args()
+    if options.predict:
+        within_predict(options.predict, options.repeats)
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits, pool = Limits(), shared_pool()
     print(
