@@ -5,7 +5,8 @@
 
 Each format is decoded by as many threads as there are cores, in turn in this process (as before there was a pool)
 and in the pool, so that other work on the machine meets both alike; the figure is the median of the repeats.
-`--predict` gives so many drawn X-rays of 1024 pixels, half of them PNG and half JPEG, to the shipped networks, decoding either way.
+`--predict` gives so many drawn X-rays of 1024 pixels, half of them PNG and half JPEG, to the shipped networks, decoding
+either way.
 """
 
 from __future__ import annotations
