@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,9 @@ def read_raster(data: bytes, kind: str, name: str, limits: Limits) -> XRay:
     if layout.bits == 16 and layout.samples > 1 and kind in ("PNG", "TIFF"):
         wide, notes = _wide_colour(data, kind, layout)
         return XRay(wide, name, kind, 16, notes=notes)
+    if _for_opencv(data, layout):
+        read, notes = _grey_by_opencv(data, layout, name)
+        return XRay(read, name, kind, layout.bits, notes=notes)
     pixels, bits, notes = _grey(_decoded(data, kind, name, limits, layout), layout, name)
     return XRay(pixels, name, kind, bits, notes=notes)
 
@@ -64,7 +68,11 @@ def read_deep_grey(data: bytes, kind: str, limits: Limits) -> Windowed | None:
     layout = inspect(data, kind, limits)
     if kind not in ("PNG", "TIFF") or layout.bits != 16 or layout.samples > 1:
         return None
-    values = np.asarray(_decoded(data, kind, "", limits, layout))
+    values = (
+        _by_opencv(data, kind)
+        if _for_opencv(data, layout)
+        else np.asarray(_decoded(data, kind, "", limits, layout))
+    )
     if values.ndim != 2 or values.dtype.kind not in "iu":
         return None
     low, high = (float(value) for value in np.percentile(values, STRETCH))
@@ -157,18 +165,59 @@ def _positive(values: NDArray[np.float32], layout: Layout) -> NDArray[np.float32
     return 1 - values if layout.white_is_low else values
 
 
-def _wide_colour(data: bytes, kind: str, layout: Layout) -> tuple[NDArray[np.float32], tuple[XRayNote, ...]]:
-    """Colour, or grey with transparency, of 16 bits, which Pillow would cut to the upper 8: (H, W) in [0, 1]."""
+def _for_opencv(data: bytes, layout: Layout) -> bool:
+    """Whether it is a TIFF that OpenCV reads and Pillow does not.
+
+    Pillow knows neither 10 and 14 bits, nor floats of 64, nor 'minimum is white' of most kinds of more than 8 bits.
+    """
+    if not layout.opencv or layout.big:
+        return layout.opencv
+    try:
+        TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    except SyntaxError as error:
+        return "unknown pixel mode" in str(error)
+    except DECODE_ERRORS:
+        pass  # which is then said of it
+    return False
+
+
+def _by_opencv(data: bytes, kind: str) -> NDArray[Any]:
+    """What the file stores, (H, W) or (H, W, C) with blue first; a TIFF the right way up."""
     import cv2
 
-    if layout.page:
-        raise InputError("not supported: TIFF of 16-bit colours behind a thumbnail", code="unsupported")
-    flags = cv2.IMREAD_UNCHANGED
     try:
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        values: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise _damaged(kind, "", error) from error
-    if values is None or values.dtype != np.uint16:
+    if values is None:
+        raise InputError(f"the {kind} is damaged or cut short", code="damaged")
+    return values
+
+
+def _grey_by_opencv(data: bytes, layout: Layout, name: str) -> tuple[Pixels, tuple[XRayNote, ...]]:
+    """A TIFF of one sample, or of three of 8 bits: (H, W), and notes."""
+    values = _by_opencv(data, "TIFF")
+    if values.ndim == 3:
+        return luma(np.ascontiguousarray(values[..., 2::-1]))
+    if values.dtype == np.uint8:  # of 8 bits OpenCV has undone 'minimum is white'
+        return values, ()
+    if values.dtype.kind == "f":
+        if np.isfinite(values).all():  # small steps far from zero are lost in 32 bits
+            values = values.astype(np.float64) - float(values.min())
+        if not values.max() < np.finfo(np.float32).max:
+            raise InputError("some pixels are not numbers (NaN or infinite)", code="not_numbers", where=name)
+    pixels = rescale_intensity(values)
+    if values.dtype == np.int8:
+        return pixels, (XRayNote.SIGNED, XRayNote.RESCALED)
+    return _positive(pixels, layout), (XRayNote.RESCALED,)
+
+
+def _wide_colour(data: bytes, kind: str, layout: Layout) -> tuple[NDArray[np.float32], tuple[XRayNote, ...]]:
+    """Colour, or grey with transparency, of 16 bits, which Pillow would cut to the upper 8: (H, W) in [0, 1]."""
+    if layout.page:
+        raise InputError("not supported: TIFF of 16-bit colours behind a thumbnail", code="unsupported")
+    values = _by_opencv(data, kind)
+    if values.dtype != np.uint16:
         raise InputError(f"the {kind} is damaged or cut short", code="damaged")
     if kind == "PNG":  # of a TIFF OpenCV looks at it
         values = _turned(values, data)

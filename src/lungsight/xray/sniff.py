@@ -51,6 +51,8 @@ RASTERS = {
     b"BM": "BMP",
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",  # BigTIFF
+    b"MM\x00+": "TIFF",
 }
 
 OTHERS = {
@@ -66,8 +68,6 @@ OTHERS = {
     b"\x89HDF": "an HDF5 file",
     b"\x93NUMPY": "a NumPy file",
     b"SIMPLE  =": "a FITS file",
-    b"II+\x00": "a BigTIFF file",
-    b"MM\x00+": "a BigTIFF file",
     b"\x7fELF": "a program",
     b"MZ": "a program",
 }
