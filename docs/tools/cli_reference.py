@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import enum
 import inspect
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,15 +77,7 @@ def _row(one: Any) -> str:
 
 def _choices(one: Any) -> tuple[str, ...]:
     """The words that an option takes, where they are a list."""
-    kinds = [one.type_descriptor.annotation]
-    while kinds:
-        kind = kinds.pop()
-        if typing.get_origin(kind) is typing.Literal:
-            return tuple(map(str, typing.get_args(kind)))
-        if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            return tuple(str(item.value) for item in kind)
-        kinds += typing.get_args(kind)
-    return ()
+    return tuple(str(getattr(choice, "value", choice)) for choice in getattr(one.type, "choices", ()))
 
 
 def _escape(text: str) -> str:
