@@ -19,6 +19,7 @@ import argparse
 import csv
 import json
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def write_set(folder: Path, images: Images, masks: Masks, rows: list[Any]) -> No
             csv.writer(file).writerows(lines)
 
 
-def planted(pool: Pool, kind: str, seed: int, folder: Path, others: dict[str, str]) -> dict[str, Any]:
+def planted(pool: Pool, kind: str, seed: int, folder: Path) -> dict[str, Any]:
     """What each tool says of one planted set."""
     rng = np.random.default_rng((seed, SETS.index(kind), 19))
     clean = kind == "no shortcut"
@@ -162,7 +163,7 @@ def planted(pool: Pool, kind: str, seed: int, folder: Path, others: dict[str, st
     write_set(folder, images[cut:], lungs[cut:], rows)
     # No drawn X-ray is there twice, no answer rests on copies, and the search for them is most of an audit's time.
     with patch("lungsight.audit.leakage.find_duplicates", return_value=[]):
-        found = tools(folder, network, images[cut:], lungs[cut:], 64, SETTINGS, others)
+        found = tools(folder, network, images[cut:], lungs[cut:], 64, SETTINGS)
     return {"cue_auroc": taken, "auroc": float(auroc(score_of(network, images[cut:]), truth[cut:])), **found}
 
 
@@ -173,11 +174,10 @@ def tools(
     masks: Masks,
     side: int,
     settings: Settings,
-    others: dict[str, str],
     keep: Path | None = None,
 ) -> dict[str, Any]:
-    """Every tool on one set that lies on disk; what the audits have done is kept in `keep`."""
-    found = {name: other(name, python, folder) for name, python in others.items()}
+    """Grad-CAM and both audits of one set that lies on disk; what the audits have done is kept in `keep`."""
+    found: dict[str, Any] = {}
     start = time.process_time()
     inside, area = grad_cam(network, images, masks)
     found["grad_cam"] = {"inside": inside, "area": area, "seconds": time.process_time() - start}
@@ -203,25 +203,37 @@ def tools(
     return found
 
 
-def other(name: str, python: str, folder: Path) -> dict[str, Any]:
-    """What another tool says of a set that lies on disk, in its own environment."""
-    command = [python, str(HERE / "audit_others.py"), name, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def ask(name: str, python: str, folders: list[Path]) -> None:
+    """Ask another tool, in its own environment, about sets that lie on disk; each answer is kept beside its set."""
+    command = [python, str(HERE / "audit_others.py"), name, *map(str, folders)]
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None
+            answers = (line for line in process.stdout if line.startswith("{"))
+            for folder, answer in zip(folders, answers, strict=False):
+                write_text(folder / f"{name}.json", json.dumps(json.loads(answer)))
+                print(folder.name, name, flush=True)
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(f"{name}: {errors.read()[-2000:]}")
 
 
-def fill(path: Path, others: dict[str, str]) -> None:
-    """Ask the other tools about the sets that were made before they were given."""
-    lines = read(path)
-    for line in lines:
-        folder = folder_of(path.parent, line["kind"], line["seed"])
-        missing = {name: python for name, python in others.items() if name not in line}
-        line.update({name: other(name, python, folder) for name, python in missing.items()})
+def fill(out: Path, others: dict[str, str]) -> None:
+    """Ask the other tools about the sets that are there and that they were not asked about."""
+    folders = [folder_of(out, line["kind"], line["seed"]) for line in read(out / "sets.jsonl")]
+    for name, python in others.items():
+        missing = [folder for folder in folders if not (folder / f"{name}.json").is_file()]
         if missing:
-            write_text(path, "".join(json.dumps(one) + "\n" for one in lines))
-            print(line["kind"], line["seed"], *missing, flush=True)
+            ask(name, python, missing)
+
+
+def with_others(out: Path) -> list[dict[str, Any]]:
+    """What every tool said, a line a set."""
+    lines = read(out / "sets.jsonl")
+    for line in lines:
+        for path in sorted(folder_of(out, line["kind"], line["seed"]).glob("*.json")):
+            line[path.stem] = json.loads(path.read_text("utf-8"))
+    return lines
 
 
 def folder_of(out: Path, kind: str, seed: int) -> Path:
@@ -229,7 +241,7 @@ def folder_of(out: Path, kind: str, seed: int) -> Path:
     return out / "sets" / f"{kind.replace(' ', '-')}-{seed}"
 
 
-def real(data: Path, folder: Path, others: dict[str, str]) -> dict[str, Any]:
+def real(data: Path, folder: Path) -> dict[str, Any]:
     """Every tool on a real data set: the network learns from half of the patients, the tools see the other half."""
     from lungsight.audit.statistics import patients_of
     from lungsight.dataset.cache import load_arrays
@@ -279,7 +291,7 @@ def real(data: Path, folder: Path, others: dict[str, str]) -> dict[str, Any]:
         "auroc": area,
         "images": len(truth),
         "fingerprint": whole.fingerprint(),
-        **tools(folder, network, held.images, held.masks, REAL_SIDE, SETTINGS, others, folder / "kept"),
+        **tools(folder, network, held.images, held.masks, REAL_SIDE, SETTINGS, folder / "kept"),
     }
 
 
@@ -293,18 +305,23 @@ def main() -> None:
     parser.add_argument("--deepchecks", metavar="PYTHON", default="")
     parser.add_argument("--data", type=Path, help="a real data set instead of the planted ones")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--others-only", action="store_true", help="ask the other tools of the sets that are there"
+    )
     parser.add_argument("--report", action="store_true")
     given = parser.parse_args()
     cv2.setNumThreads(1)
     given.out.mkdir(parents=True, exist_ok=True)
     if given.report:
-        report(read(given.out / "sets.jsonl"), SETS[0], given.out / "audit-compared.svg")
+        report(with_others(given.out), SETS[0], given.out / "audit-compared.svg")
         return
     path = given.out / "sets.jsonl"
     done = {(line["kind"], line["seed"]) for line in read(path)}
     others = {"datalab": given.datalab, "deepchecks": given.deepchecks}
     others = {name: python for name, python in others.items() if python}
-    fill(path, others)
+    fill(given.out, others)
+    if given.others_only:
+        return
     cells = (
         [(given.data.name, 0)]
         if given.data
@@ -315,13 +332,14 @@ def main() -> None:
             continue
         folder = folder_of(given.out, kind, seed)
         if given.data:
-            line = real(given.data, folder, others)
+            line = real(given.data, folder)
         else:
             pool = load_pool(given.out, FIRST_POOL + seed, IMAGES + TRAINING)
-            line = planted(pool, kind, seed, folder, others)
+            line = planted(pool, kind, seed, folder)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "seed": seed, **line}) + "\n")
         print(kind, seed, flush=True)
+    fill(given.out, others)
 
 
 if __name__ == "__main__":

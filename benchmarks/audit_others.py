@@ -1,7 +1,7 @@
 """Other tools' checks of a folder of images, as JSON; benchmarks/audit.py runs it with the Python that has them.
 
-    PYTHON benchmarks/audit_others.py datalab FOLDER      # FOLDER/labels.csv: image,label
-    PYTHON benchmarks/audit_others.py deepchecks FOLDER
+    PYTHON benchmarks/audit_others.py datalab FOLDER ...     # FOLDER/labels.csv: image,label; a line of JSON a folder
+    PYTHON benchmarks/audit_others.py deepchecks FOLDER ...
 
 cleanlab and deepchecks are no dependencies of lungsight and none of their code is here: they are installed in an
 environment of their own (deepchecks is AGPL).
@@ -107,7 +107,8 @@ if __name__ == "__main__":
     # Importing a tool is not what it costs; its own processes are.
     with contextlib.suppress(ImportError):
         __import__({"datalab": "cleanvision", "deepchecks": "deepchecks"}[sys.argv[1]])
-    start = sum(os.times()[:4])
-    with contextlib.redirect_stdout(said):
-        result = which(Path(sys.argv[2]))
-    print(json.dumps({**result, "seconds": sum(os.times()[:4]) - start}))
+    for folder in map(Path, sys.argv[2:]):
+        start = sum(os.times()[:4])
+        with contextlib.redirect_stdout(said):
+            result = which(folder)
+        print(json.dumps({**result, "seconds": sum(os.times()[:4]) - start}), flush=True)

@@ -236,7 +236,7 @@ def speed(folders: list[Path], count: int, seed: int, real: int = 2000, copies: 
     wall, cpu = time.perf_counter() - started, time.process_time() - used
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{count} descriptors: {wall:.0f} s, {cpu:.0f} s of CPU, peak {peak:.2f} GiB, {len(pairs)} pairs")
-    near = sum((k, place + k, mirrored) in pairs for k in range(copies) for mirrored in (False, True))
+    near = sum({(k, place + k, False), (k, place + k, True)} & pairs != set() for k in range(copies))
     print(f"changed copies whose original is among the neighbours: {near} of {copies} (one look an image)")
     mean = float(np.mean([max(0.0, float(known[k] @ known[place + k])) for k in range(copies)]))
     print(f"cosine of a copy and its original, without the mirror: {mean:.2f} on average")

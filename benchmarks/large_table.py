@@ -6,9 +6,9 @@
 The table is made here: four sources, sixty sub-sources, three images a patient, ages, sexes and views; all rows show
 one small drawn image, so that what is measured is the table and not the reading of pixels. The score follows the class
 loosely. Each command runs in a process of its own; printed are its seconds, its seconds of processor time and its
-greatest resident memory. `data audit` reads the pixels of 2,000 rows, without a lung mask: for it alone FILMS drawn
-X-rays of 128 pixels are shared by the rows (a film stands for several patients, which the report then says). With
-20,000 rows or fewer `audit` reads the pixels and looks for copies: every row shows the same film, so each pair is one,
+greatest resident memory. `data audit` reads the pixels of 2,000 rows: for it alone FILMS drawn X-rays of 128 pixels
+with lung masks are shared by the rows (a film stands for several patients, which the report then says). With 20,000
+rows or fewer `audit` reads the pixels and looks for copies: every row shows the same film, so each pair is one,
 and it does not end. Needs `lungsight[train]`.
 """
 
@@ -26,18 +26,19 @@ import numpy as np
 
 from lungsight.phantom import draw
 
-FILMS = 4000
+FILMS = 1000
 MAIN = "from lungsight.cli import main; main()"
 
 
 def draw_films(folder: Path, films: int) -> None:
-    """Drawn X-rays of 128 pixels, those that are not there yet."""
+    """Drawn X-rays of 128 pixels and their lung masks, those that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(films):
-        path = folder / f"film-{number}.png"
+        path = folder / f"mask-{number}.png"
         if not path.is_file():
-            rng = np.random.default_rng((2026, number))
-            cv2.imwrite(str(path), draw(rng, hospital="north", covid=False, size=128).pixels)
+            drawn = draw(np.random.default_rng((2026, number)), hospital="north", covid=False, size=128)
+            cv2.imwrite(str(folder / f"film-{number}.png"), drawn.pixels)
+            cv2.imwrite(str(path), drawn.mask.astype(np.uint8) * 255)
 
 
 def write_table(folder: Path, rows: int, films: int = 1) -> tuple[Path, Path]:
@@ -50,13 +51,14 @@ def write_table(folder: Path, rows: int, films: int = 1) -> tuple[Path, Path]:
     positive = rng.random(rows) < 0.3
     score = 1 / (1 + np.exp(-(rng.normal(0, 1, rows) + 1.5 * positive - 1)))
     with (folder / "manifest.csv").open("w") as table, (folder / "scores.csv").open("w") as scores:
-        table.write("id,image,source,subsource,patient,finding,covid,view,sex,age\n")
+        table.write("id,image,mask,source,subsource,patient,finding,covid,view,sex,age\n")
         scores.write("id,probability\n")
         for number, (holds, value) in enumerate(zip(positive.tolist(), score.tolist(), strict=True)):
             person = number // 3
-            film = f"film-{number % films}.png" if films > 1 else "film.png"
+            film = number % films
+            shown = f"images/film-{film}.png,images/mask-{film}.png" if films > 1 else "images/film.png,"
             table.write(
-                f"x{number},images/{film},s{person % 4},h{person % 60},p{person},"
+                f"x{number},{shown},s{person % 4},h{person % 60},p{person},"
                 f"{'COVID-19' if holds else 'normal'},{int(holds)},{'AP' if person % 2 else 'PA'},"
                 f"{'FM'[person % 3 > 0]},{20 + person % 60}\n"
             )
