@@ -68,6 +68,7 @@ def test_the_ratio_is_the_widest_heart_over_the_widest_chest() -> None:
     assert (found.heart.start, found.heart.stop) == (38, 68)
     assert (found.chest.start, found.chest.stop) == (10, 85)
     assert 20 <= found.chest.row < 75
+    assert found.heart.row == 50, "drawn where one row is widest"
     assert found.ratio == pytest.approx(30 / 75)
 
 
@@ -137,6 +138,57 @@ def test_one_wide_lung_is_told() -> None:
     labels[:, 80:] = 0  # 20 wide beside 30
     found = cardiothoracic(heart, labels)
     assert found is not None and RatioDoubt.TURNED in found.doubts
+
+
+def test_lungs_are_compared_halfway_up() -> None:
+    """Triangles with the apex up: the right one is 2 to 60 wide, the left 1 to 45, and both stand on one row."""
+    labels, heart = np.zeros((100, 140), np.uint8), np.zeros((100, 140), bool)
+    for row in range(60):
+        labels[20 + row, 5 : 5 + 1 + row] = 1
+        labels[20 + row, 135 - (1 + row * 3 // 4) : 135] = 2
+    heart[50:80, 50:90] = True
+    found = cardiothoracic(heart, labels)
+    assert found is not None and found.doubts == (RatioDoubt.SHALLOW_BREATH,)  # 30 beside 22 halfway up: 1.36
+    labels[20 + 29, 135 - 22 :] = 0
+    labels[20 + 29, 135 - 21 : 135] = 2  # 30 beside 21: 1.43, on this row alone
+    found = cardiothoracic(heart, labels)
+    assert found is not None and RatioDoubt.TURNED in found.doubts
+
+
+@pytest.mark.parametrize(("narrower", "turned"), [(20, False), (19, True)])
+def test_uneven_means_more_than_the_limit(narrower: int, turned: bool) -> None:
+    labels, heart = chest(), np.zeros((90, 100), bool)
+    heart[45:70, 35:60] = True
+    labels[labels == 1] = 0
+    labels[15:75, 10:38] = 1  # 28 wide: 1.4 times 20
+    labels[:, 60 + narrower :] = 0
+    found = cardiothoracic(heart, labels)
+    assert found is not None and (RatioDoubt.TURNED in found.doubts) is turned
+
+
+def test_the_shape_of_a_pixel_reaches_the_doubts() -> None:
+    heart = np.zeros((90, 100), np.float32)
+    heart[45:70, 35:60] = 1
+    found = [ratio_of(heart, chest(), True, aspect=aspect) for aspect in (1.0, 0.91)]
+    assert [one.doubts if one else None for one in found] == [(), (RatioDoubt.SHALLOW_BREATH,)]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(10, 40), (55, 85)])
+def test_a_heart_may_reach_the_chest_s_edge_and_no_further(start: int, stop: int) -> None:
+    heart = np.zeros((90, 100), bool)
+    heart[45:70, start:stop] = True
+    assert cardiothoracic(heart, chest()) is not None
+    step = -1 if start == 10 else 1
+    assert cardiothoracic(np.roll(heart, step, axis=1), chest()) is None
+
+
+def test_a_heart_of_a_hundredth_of_the_image_is_the_least() -> None:
+    labels, heart = np.zeros((100, 100), np.uint8), np.zeros((100, 100), bool)
+    labels[20:80, 30:42], labels[20:80, 48:60] = 1, 2  # a chest of 30 columns
+    heart[60:70, 40:50] = True  # 100 of 10,000 pixels
+    assert cardiothoracic(heart, labels) is not None
+    heart[60, 44] = False
+    assert cardiothoracic(heart, labels) is None
 
 
 def test_zones_and_widths_are_drawn_where_they_lie() -> None:
