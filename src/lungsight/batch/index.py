@@ -33,6 +33,8 @@ class RunIndex:
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-8000;"
         )
         self._database.executescript(_SCHEMA)
+        # One transaction that never ends: nobody reads the file, and a commit a statement would write it each time.
+        self._database.execute("BEGIN")
 
     def close(self) -> None:
         """Let the file go."""

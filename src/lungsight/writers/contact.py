@@ -17,7 +17,7 @@ from lungsight.inference.result import ResultRecord
 from lungsight.inference.worth import ratio_words, score_words, severity_words
 from lungsight.wording import GateAnswer, Status, words
 from lungsight.writers.contact_page import HEAD, SCRIPT
-from lungsight.writers.images import thumbnail
+from lungsight.writers.images import mask_values, thumbnail
 from lungsight.writers.results import printable, read_results
 
 Entry = tuple[ResultRecord, bytes | None]
@@ -108,11 +108,13 @@ def thumbnail_of(row: ResultRecord, folder: Path, side: int = 160) -> bytes | No
             image.draft("RGB", (side, side))
             # A mask may be a label map of 0, 1 and 2.
             picture = (
-                image.point(lambda value: 255 if value else 0) if image.format == "PNG" else image.copy()
+                mask_values(np.asarray(image) > 0)
+                if image.format == "PNG"
+                else np.asarray(image.convert("RGB"))
             )
     except (OSError, ValueError, SyntaxError):
         return None
-    return thumbnail(np.asarray(picture.convert("RGB")), side)
+    return thumbnail(picture, side)
 
 
 def _entry(row: ResultRecord, picture: bytes | None) -> dict[str, Any]:

@@ -105,9 +105,9 @@ class ResultsTable:
         with atomic_write(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            for row in read_results(self.path):
+            for cells, row in _read(self.path):
                 if row.status in DONE and (keep is None or keep(row)) and first(row.input):
-                    writer.writerow(to_cells(row))
+                    writer.writerow(cells)
 
 
 class _Names:
@@ -126,6 +126,11 @@ def read_results(path: str | Path) -> Iterator[ResultRecord]:
     Raises:
         OutputError: it is another kind of table, or cannot be read.
     """
+    return (row for _, row in _read(path))
+
+
+def _read(path: str | Path) -> Iterator[tuple[list[str], ResultRecord]]:
+    """The cells of each row, and what they say."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             reader = csv.reader(_whole_lines(file))
@@ -138,7 +143,7 @@ def read_results(path: str | Path) -> Iterator[ResultRecord]:
                 )
             for cells in reader:
                 if len(cells) == len(COLUMNS):
-                    yield from_cells(cells)
+                    yield cells, from_cells(cells)
     except OSError as error:
         raise _unwritable(Path(path), error) from error
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
@@ -189,8 +194,15 @@ def to_cells(row: ResultRecord) -> list[str]:
 
 def from_cells(cells: Iterable[str]) -> ResultRecord:
     """The inverse of `to_cells`; raises ValueError where a cell is not what its column holds."""
-    values = zip(COLUMNS, cells, strict=True)
-    return ResultRecord(**{column: _READERS[column](_bare(cell)) for column, cell in values})
+    given = zip(_READERS.items(), cells, strict=True)
+    # Most cells are empty, and mean the field's default.
+    return ResultRecord(
+        **{
+            column: read(cell[1:] if cell[:1] == "'" else cell)
+            for (column, read), cell in given
+            if cell or column not in _EMPTY
+        }
+    )
 
 
 def _whole_lines(file: Any) -> Iterator[str]:
@@ -208,10 +220,6 @@ def _to_cell(value: Any) -> str:
         return "" if not math.isfinite(value) else repr(value).removesuffix(".0")
     text = str(value) if not isinstance(value, str) else printable(value)
     return f"'{text}" if isinstance(value, str) and text.startswith((*FORMULA, "'")) else text
-
-
-def _bare(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") else cell
 
 
 def printable(text: str) -> str:
@@ -238,9 +246,18 @@ def _reader(hint: Any) -> Callable[[str], Any]:
     raise TypeError(f"a table has no cell for {hint}")
 
 
-_READERS = {
-    name: _reader(hint) for name, hint in typing.get_type_hints(ResultRecord).items() if name in COLUMNS
-}
+def _means_default(column: str) -> bool:
+    """Whether an empty cell of a column is read as the field's default."""
+    default = ResultRecord.__struct_defaults__[COLUMNS.index(column) - len(COLUMNS)]
+    try:
+        return bool(_READERS[column]("") == default)
+    except ValueError:
+        return False
+
+
+_HINTS = typing.get_type_hints(ResultRecord)
+_READERS = {name: _reader(_HINTS[name]) for name in COLUMNS}
+_EMPTY = frozenset(name for name in COLUMNS[2:] if _means_default(name))
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
