@@ -27,7 +27,7 @@ LEAST_LEVEL = 0.025
 """Of the pixels, in one that was not: edges spread over all levels, and no window of them holds as much."""
 INVERTED_BORDER = 0.6
 """Of the frame's border: lungs do not fill it, the background of an inverted mask does."""
-_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I", "CMYK", "YCbCr"})
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr"})
 
 
 def lungs_of(image: Image, where: Path) -> NDArray[np.bool_]:
@@ -35,7 +35,7 @@ def lungs_of(image: Image, where: Path) -> NDArray[np.bool_]:
 
     Read are: 1 bit; 0 and any other level; two labels, one for each lung (1 and 2, 64 and 128, 128 and 255);
     V7's 0, 127 (ignored: no lung) and 255; one or two colours on black or on white; a palette; an alpha channel
-    that holds the shape; white background with dark lungs; the same after JPEG or resampling; 16 bits.
+    that holds the shape; white background with dark lungs; the same after JPEG or resampling; 16 bits; 32-bit floats.
 
     Raises:
         DataError: none of these. The message says what it looks like.
@@ -45,8 +45,11 @@ def lungs_of(image: Image, where: Path) -> NDArray[np.bool_]:
     if image.mode == "1":
         lung = np.asarray(image, bool)
         return lung if lung.all() else _upright(lung, where)
-    if image.mode in ("I", "I;16", "I;16B"):
-        return _upright(_of_levels(_to_bytes(np.asarray(image)), where), where)
+    if image.mode in ("I", "I;16", "I;16B", "F"):
+        values = np.asarray(image)
+        if not np.isfinite(values).all() or values.min(initial=0) < 0:
+            raise _refused("it holds values below 0, or what is no number", where)
+        return _upright(_of_levels(_to_bytes(values), where), where)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         colours = np.asarray(image.convert("RGBA"))
         opaque = colours[..., 3] > 127
@@ -152,11 +155,11 @@ def _upright(lung: NDArray[np.bool_], where: Path) -> NDArray[np.bool_]:
 
 
 def _to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """16- or 32-bit levels: small ones as they are, large ones scaled to 255."""
-    top = int(values.max(initial=0))
-    if top <= 255:
-        return values.astype(np.uint8)
-    return np.rint(values.astype(np.float64) * (255 / top)).astype(np.uint8)
+    """16- or 32-bit levels: small whole ones as they are, large ones and fractions scaled to 255."""
+    top = values.max(initial=0)
+    if top <= 255 and (values == np.rint(values)).all():
+        return np.asarray(values, np.uint8)
+    return np.asarray(np.rint(values.astype(np.float64) * (255 / top)), np.uint8)
 
 
 def _refused(what: str, where: Path) -> DataError:
