@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import importlib.util
 import io
 import json
@@ -61,23 +62,13 @@ def datalab(folder: Path) -> dict[str, object]:
 
 
 def deepchecks(folder: Path) -> dict[str, object]:
-    """deepchecks' predictive power score of its default image properties; above 0.2 fails its condition.
-
-    Its vision part needs torchvision, so its own modules for the properties and the score are loaded one by one and put
-    together as `PropertyLabelCorrelation` does it.
-    """
+    """deepchecks' predictive power score of its default image properties; above 0.2 fails its condition."""
     import importlib.metadata
 
     import pandas as pd
     from PIL import Image
 
-    root = Path(importlib.util.find_spec("deepchecks").submodule_search_locations[0])  # type: ignore[union-attr, index]
-    # The package without what its __init__ imports (plotting, notebooks), which neither module needs.
-    package = types.ModuleType("deepchecks")
-    package.__path__ = [str(root)]
-    sys.modules["deepchecks"] = package
-    properties = _load(root / "vision" / "utils" / "image_properties.py")
-    score = _load(root / "ppscore.py")
+    properties, score = _of_deepchecks()
     paths, labels = read(folder)
     np.random.seed(0)
     columns: dict[str, list[float]] = {}
@@ -91,6 +82,20 @@ def deepchecks(folder: Path) -> dict[str, object]:
     table = score.predictors(df=frame, y="target", random_seed=0)
     scores = dict(zip(table["x"], map(float, table["ppscore"]), strict=True))
     return {"version": importlib.metadata.version("deepchecks"), "scores": scores}
+
+
+@functools.cache
+def _of_deepchecks() -> tuple[object, object]:
+    """Its own modules for image properties and the score, put together above as `PropertyLabelCorrelation` does it.
+
+    They are loaded one by one, since its vision part needs torchvision.
+    """
+    root = Path(importlib.util.find_spec("deepchecks").submodule_search_locations[0])  # type: ignore[union-attr, index]
+    # The package without what its __init__ imports (plotting, notebooks), which neither module needs.
+    package = types.ModuleType("deepchecks")
+    package.__path__ = [str(root)]
+    sys.modules["deepchecks"] = package
+    return _load(root / "vision" / "utils" / "image_properties.py"), _load(root / "ppscore.py")
 
 
 def _load(path: Path) -> object:
