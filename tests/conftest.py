@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from lungsight.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,4 +65,20 @@ def few_trees() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("REPEATS", 1), ("TREES", 3)):
             patch.setattr(f"lungsight.evaluation.no_pixels.{name}", value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undrawn_charts() -> Iterator[None]:
+    """Charts are composed, and only their titles are drawn: drawing all is half of a report's time.
+
+    `test_report.py` and `test_evaluation.py` draw them.
+    """
+
+    def titles(figure: Figure) -> str:
+        words = (axes.get_title(loc=place) for axes in figure.axes for place in ("left", "center"))
+        return f"<svg><text>{html.escape('; '.join(filter(None, words)))}</text></svg>"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lungsight.report.charts.svg", titles)
         yield

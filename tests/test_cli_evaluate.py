@@ -21,7 +21,7 @@ from small_runs import phantoms, train_diagnosis, write_found_audit, write_table
 from tiny_networks import draw_chest, write_bundle
 
 pytest.importorskip("lightning")
-pytestmark = pytest.mark.usefixtures("few_trees")
+pytestmark = pytest.mark.usefixtures("few_trees", "undrawn_charts")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from lungsight.errors import DataError, LungsightError, ModelError
 from small_runs import SETTINGS, write_table
 
 pytest.importorskip("lightning")
-pytestmark = pytest.mark.usefixtures("few_trees")
+pytestmark = pytest.mark.usefixtures("few_trees", "undrawn_charts")
 
 PNEUMONIA = "bacterial pneumonia|viral pneumonia"
 

@@ -21,6 +21,7 @@ from child import Child
 from command import lungsight
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("undrawn_charts")
 
 SMALL = (
     *("--set", "data.size=[32,32]", "--set", "network.width=0.03"),
@@ -280,7 +281,8 @@ def test_a_full_disk(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.
     assert not list(tmp_path.rglob(name))
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "temporary files are removed"
     assert train(*arguments, "--resume").code == 0
-    assert lungsight("evaluate", tmp_path / "run", "--data", data).code == 0
+    if name in ("weights.safetensors", "metrics.json"):
+        assert lungsight("evaluate", tmp_path / "run", "--data", data).code == 0
 
 
 # ------------------------------------------------------------------------------ stopped from outside

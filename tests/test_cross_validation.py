@@ -28,7 +28,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def done(
-    two_hospitals: Dataset, few_trees: None, tmp_path_factory: pytest.TempPathFactory
+    two_hospitals: Dataset, few_trees: None, undrawn_charts: None, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """The data set and the cross-validated folder."""
     folder, data = tmp_path_factory.mktemp("cross-validated"), two_hospitals.root

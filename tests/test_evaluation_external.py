@@ -21,7 +21,7 @@ from lungsight.evaluation.pairing import AMBIGUOUS, RowNames
 from lungsight.evaluation.subgroups import age_band, subgroups
 from lungsight.wording import Caution
 
-pytestmark = pytest.mark.usefixtures("few_trees")
+pytestmark = pytest.mark.usefixtures("few_trees", "undrawn_charts")
 
 
 @pytest.fixture

@@ -43,7 +43,9 @@ class Report:
 
 
 @pytest.fixture(scope="module")
-def report(phantoms: Path, few_trees: None, tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(
+    phantoms: Path, few_trees: None, undrawn_charts: None, tmp_path_factory: pytest.TempPathFactory
+) -> Report:
     """`lungsight reproduce` with a plan on disk of very few epochs, as a stopped run would have left one."""
     out = tmp_path_factory.mktemp("paper")
     planned = make_plan(None, 0.03, 11, examples(), SIZES, out / "plan.json")
