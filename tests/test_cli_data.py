@@ -117,6 +117,9 @@ def test_phantom(tmp_path: Path) -> None:
     assert len(dataset) == 6
     assert all(row.mask is not None and row.patient for row in dataset)
     assert lungsight("describe", tmp_path / "drawn").returncode == 0
+    other = ("phantom", tmp_path / "drawn", "--count", "2", "--seed", "2", "--size", "64")
+    assert lungsight(*other).returncode == 2 and len(read_dataset(tmp_path / "drawn")) == 6
+    assert lungsight(*other, "--overwrite").returncode == 0 and len(read_dataset(tmp_path / "drawn")) == 2
 
 
 @pytest.mark.real_data

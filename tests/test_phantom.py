@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lungsight.dataset import read_dataset
-from lungsight.errors import DataError
+from lungsight.errors import DataError, OutputError
 from lungsight.phantom import FINDINGS, Phantom, draw, write_phantoms
 
 
@@ -188,6 +188,38 @@ def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every X-ray is the same one, where a test asks for the table alone."""
     drawn = phantom(0, size=64)
     monkeypatch.setattr("lungsight.phantom.collection.draw", lambda *_, **__: drawn)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.usefixtures("one_picture")
+def test_two_sets_are_never_mixed(tmp_path: Path) -> None:
+    write_phantoms(tmp_path, count=3, seed=4, size=64)
+    before = names(tmp_path)
+    for others in ({"seed": 5, "count": 3}, {"seed": 4, "count": 2}):
+        with pytest.raises(OutputError, match="of another data set") as caught:
+            write_phantoms(tmp_path, size=64, **others)
+        assert "--overwrite" in str(caught.value)
+        assert names(tmp_path) == before
+    (tmp_path / "images" / ".half.tmp").write_bytes(b"")  # as a killed run may leave it
+    write_phantoms(tmp_path, count=4, seed=4, size=64)  # the same set, and one image more
+    assert len(names(tmp_path)) == 2 * 4 + 2
+    write_phantoms(tmp_path, count=2, seed=5, size=64, overwrite=True)
+    assert [name for name in names(tmp_path) if name.endswith(".png")] == [
+        f"{part}/phantom-5-0000{number}.png" for part in ("images", "masks") for number in (0, 1)
+    ]
+
+
+@pytest.mark.usefixtures("one_picture")
+@pytest.mark.parametrize("name", ["images/patient.png", "masks/phantom.png", "manifest.csv"])
+def test_what_is_no_phantom_is_not_removed(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(OutputError, match="of another data set"):
+        write_phantoms(tmp_path, count=2, seed=5, size=64, overwrite=True)
+    assert (tmp_path / name).read_bytes() == b"mine" and names(tmp_path) == [name]
 
 
 @pytest.mark.usefixtures("one_picture")

@@ -266,6 +266,19 @@ def test_limits(tmp_path: Path) -> None:
         read_xray(tmp_path / "sparse.png")
 
 
+def test_limits_below_a_million_are_said_in_full() -> None:
+    for limits, words in (
+        (Limits(max_pixels=1000), r"more than the 1,000 that are accepted"),
+        (Limits(max_pixels=2_000_000), r"more than the 2 million that are accepted"),
+    ):
+        with pytest.raises(InputError, match=words):
+            limits.check_size(2000, 2000, "")
+    with pytest.raises(InputError, match=r"4,096 bytes is larger than an X-ray may be \(1,000 bytes\)"):
+        Limits(max_bytes=1000).check_bytes(4096, "")
+    with pytest.raises(InputError, match=r"3 MiB is larger than an X-ray may be \(2 MiB\)"):
+        Limits(max_bytes=2 * 2**20).check_bytes(3 * 2**20, "")
+
+
 @pytest.mark.parametrize(
     "make", [lambda: encode(RAMP), lambda: encode(RAMP, "JPEG"), lambda: encode(RAMP, "TIFF"), dicom]
 )

@@ -128,12 +128,17 @@ def phantom(
         typer.Option(min=0, max=1, help="How far the hospital gives COVID-19 away: 0 not at all, 1 wholly."),
     ] = 1.0,
     size: Annotated[int, typer.Option(min=64, max=2048, help="Side in pixels.")] = 256,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the phantoms of another set that lie in the folder.")
+    ] = False,
 ) -> None:
     """Draw chest X-rays with exact lung masks, to try every command with no download."""
     from lungsight.phantom import write_phantoms
 
     with progress_bar("Drawing") as progress:
-        dataset = write_phantoms(out, count=count, seed=seed, shortcut=shortcut, size=size, progress=progress)
+        dataset = write_phantoms(
+            out, count=count, seed=seed, shortcut=shortcut, size=size, overwrite=overwrite, progress=progress
+        )
     covid = sum(row.covid is True for row in dataset.rows)
     print(f"{len(dataset)} drawn X-rays in {out}, {covid} with COVID-19")
 

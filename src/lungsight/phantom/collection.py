@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from lungsight.dataset.read import read_dataset
 from lungsight.dataset.table import Dataset
-from lungsight.errors import DataError
+from lungsight.errors import DataError, OutputError
 from lungsight.files import write_bytes, write_text
 from lungsight.phantom.drawing import draw
 from lungsight.phantom.person import Body
@@ -68,6 +69,7 @@ def write_phantoms(
     shortcut: float = 1.0,
     size: int = 256,
     covid_share: float = 0.3,
+    overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Draw a data set: images/ID.png, masks/ID.png (1 bit) and manifest.csv.
@@ -76,18 +78,19 @@ def write_phantoms(
     whatever `count` is.
 
     Args:
-        out: folder; made if need be. Files of the same name are replaced.
+        out: folder; made if need be. The same set may lie there already: its files are replaced.
         count: images.
         seed: names the set.
         shortcut: 1: every COVID-19 patient is from hospital 'north' and every other from 'south'; 0: the hospital
             says nothing about the finding; between them, the shares change evenly.
         size: side in pixels.
         covid_share: share of the patients with COVID-19, 0 to 1.
+        overwrite: remove the phantoms of another set that lie in `out`.
         progress: called with (images done, count) after each image.
 
     Raises:
         DataError: a count, share or size out of range.
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or `out` holds images or masks that are not of this set.
     """
     if count < 1:
         raise DataError(f"a data set of {count} images cannot be drawn", hint="Ask for 1 or more")
@@ -97,6 +100,7 @@ def write_phantoms(
         if not 0 <= value <= 1:
             raise DataError(f"{name} is {value}, not between 0 and 1")
     folder = Path(out)
+    _make_room(folder, count, seed, overwrite)
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -137,6 +141,26 @@ def write_phantoms(
             break
     write_text(folder / "manifest.csv", table.getvalue())
     return read_dataset(folder)
+
+
+def _make_room(folder: Path, count: int, seed: int, overwrite: bool) -> None:
+    """Two sets in one folder would be one for whoever reads the folder."""
+    own = re.compile(rf"phantom-{seed}-(\d{{5,}})\.png")
+    parts = [folder / part for part in ("images", "masks") if (folder / part).is_dir()]
+    others = [folder / "manifest.csv"] if not parts and (folder / "manifest.csv").exists() else []
+    for path in (path for part in parts for path in part.iterdir()):
+        found = own.fullmatch(path.name)
+        if not path.name.startswith(".") and (found is None or int(found[1]) >= count):
+            others.append(path)
+    if overwrite and all(re.fullmatch(r"phantom-\d+-\d+\.png", path.name) for path in others):
+        for path in others:
+            path.unlink()
+    elif others:
+        raise OutputError(
+            "holds images or masks of another data set",
+            where=folder,
+            hint="Choose another folder, or remove the phantoms of another set with overwrite=True (--overwrite)",
+        )
 
 
 def _png(pixels: np.typing.NDArray[np.uint8], *, bits: int = 8) -> bytes:

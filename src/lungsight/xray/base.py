@@ -39,7 +39,7 @@ class Limits:
             raise InputError("the file is empty", code="empty", where=name)
         if size > self.max_bytes:
             raise InputError(
-                f"{size / 2**20:,.0f} MiB is larger than an X-ray may be ({self.max_bytes / 2**20:,.0f} MiB)",
+                f"{_bytes(size)} is larger than an X-ray may be ({_bytes(self.max_bytes)})",
                 code="too_large",
                 where=name,
                 hint="Allow more with Limits(max_bytes=...), or --max-bytes, if the file is meant to be that large",
@@ -55,9 +55,11 @@ class Limits:
                 hint="Allow less with Limits(min_side=...), or --min-side",
             )
         if height * width > self.max_pixels:
+            millions = f"{self.max_pixels / 1e6:,.0f} million"
+            accepted = millions if self.max_pixels >= 1_000_000 else f"{self.max_pixels:,}"
             raise InputError(
                 f"the image says it is {width:,} x {height:,} pixels, "
-                f"more than the {self.max_pixels / 1e6:,.0f} million that are accepted",
+                f"more than the {accepted} that are accepted",
                 code="too_large",
                 where=name,
                 hint="Allow more with Limits(max_pixels=...), or --max-pixels, if it is meant to be that large",
@@ -123,6 +125,10 @@ class Windowed(NamedTuple):
     curve: NDArray[np.float32] | None = None
     """(n,) shades in [0, 1] at equal distances over `span` times `width` about `center`, instead of a straight line."""
     span: float = 1.0
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 2**20:,.0f} MiB" if number >= 2**20 else f"{number:,} bytes"
 
 
 def rescale_intensity(values: Numbers, valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
