@@ -24,6 +24,10 @@ TOOLS = {
 }
 
 
+Counts = tuple[int, int]
+"""In how many sets a tool warns, and in how many it was asked."""
+
+
 def said(name: str, found: dict[str, Any]) -> tuple[bool, str, float]:
     """Whether a tool warns of one set, its own words, and its number (NaN: it gives none)."""
     if name == "datalab":
@@ -38,11 +42,11 @@ def said(name: str, found: dict[str, Any]) -> tuple[bool, str, float]:
     return found[key] in warns, found[key], float("nan")
 
 
-def cell(name: str, lines: list[dict[str, Any]]) -> tuple[str, float]:
-    """What a tool says of one kind of set, and in what part of the sets it warns (NaN: not asked)."""
+def cell(name: str, lines: list[dict[str, Any]]) -> tuple[str, Counts]:
+    """What a tool says of one kind of set, and in how many of how many sets it warns."""
     found = [said(name, line[name]) for line in lines if name in line]
     if not found:
-        return "not run", float("nan")
+        return "not run", (0, 0)
     warned = sum(warns for warns, _, _ in found)
     values = [value for _, _, value in found]
     words = Counter(said for _, said, _ in found)
@@ -52,7 +56,7 @@ def cell(name: str, lines: list[dict[str, Any]]) -> tuple[str, float]:
         shown = f"{words.most_common(1)[0][0]} {low}" + (f" to {high}" if high != low else "")
     if name == "grad_cam":
         shown = shown.split(" ", 2)[2] + f" (lungs {np.mean([line[name]['area'] for line in lines]):.2f})"
-    return f"**{warned} of {len(found)}** {shown}", warned / len(found)
+    return f"**{warned} of {len(found)}** {shown}", (warned, len(found))
 
 
 def report(lines: list[dict[str, Any]], clean: str, path: Path) -> None:
@@ -65,13 +69,13 @@ def report(lines: list[dict[str, Any]], clean: str, path: Path) -> None:
     """
     print("| set | network's AUROC | AUROC for the cue, by lot |", " | ".join(TOOLS.values()), "|")
     print("| --- " * (3 + len(TOOLS)) + "|")
-    rates: dict[str, list[float]] = {}
+    counted: dict[str, list[Counts]] = {}
     kinds = {line["kind"]: [one for one in lines if one["kind"] == line["kind"]] for line in lines}
     for kind, here in kinds.items():
         cue = span([line["cue_auroc"] for line in here]) if "cue_auroc" in here[0] else "-"
         cells = [cell(name, here) for name in TOOLS]
         if "fingerprint" not in here[0]:
-            rates[f"{kind} ({len(here)} sets)"] = [rate for _, rate in cells]
+            counted[kind] = [counts for _, counts in cells]
         area = span([line["auroc"] for line in here])
         print(f"| {kind} | {area} | {cue} |", " | ".join(words for words, _ in cells), "|")
     print()
@@ -86,8 +90,8 @@ def report(lines: list[dict[str, Any]], clean: str, path: Path) -> None:
             print(
                 f"{words}: planted {counts[0]}; nothing planted {counts[1]}; CPU seconds {np.median(took):.1f}"
             )
-    if rates:
-        picture(rates, path)
+    if counted:
+        picture(counted, path)
 
 
 def span(values: list[float]) -> str:
@@ -96,25 +100,26 @@ def span(values: list[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def picture(rates: dict[str, list[float]], path: Path) -> None:
-    """In what part of the sets each tool warns, a row a kind."""
+def picture(counted: dict[str, list[Counts]], path: Path) -> None:
+    """In how many of the sets each tool warns, a row a kind."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     matplotlib.rcParams["svg.hashsalt"] = "audit-compared"
-    figure = Figure(figsize=(8, 0.45 * len(rates) + 1.4), layout="constrained")
+    figure = Figure(figsize=(8, 0.45 * len(counted) + 1.4), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.subplots()
-    axes.pcolormesh(np.array(list(rates.values())), cmap="GnBu", vmin=0, vmax=1.25, edgecolors="white")
-    for row, values in enumerate(rates.values()):
-        for column, value in enumerate(values):
-            words = "not run" if np.isnan(value) else f"{value:.0%}"
+    rates = np.array([[warned / max(n, 1) for warned, n in row] for row in counted.values()])
+    axes.pcolormesh(rates, cmap="GnBu", vmin=0, vmax=1.6, edgecolors="white")
+    for row, values in enumerate(counted.values()):
+        for column, (warned, n) in enumerate(values):
+            words = f"{warned} of {n}" if n else "not run"
             axes.text(column + 0.5, row + 0.5, words, ha="center", va="center", fontsize=10)
     axes.set_xticks(
         [place + 0.5 for place in range(len(TOOLS))], [name.replace(" ", "\n", 1) for name in TOOLS.values()]
     )
-    axes.set_yticks([place + 0.5 for place in range(len(rates))], list(rates))
+    axes.set_yticks([place + 0.5 for place in range(len(counted))], list(counted))
     axes.invert_yaxis()
     axes.xaxis.tick_top()
     axes.axhline(1, color="black", linewidth=1.5)
