@@ -408,6 +408,19 @@ def test_an_archive_that_cannot_be_read_costs_itself_alone(
     assert summary.failures[0].code in ("damaged", "unsupported")
 
 
+def test_a_member_without_a_name_costs_itself_alone(images: Path, tmp_path: Path) -> None:
+    """A fuzzer's find: Python's zipfile fails on it."""
+    import zipfile
+
+    from lungsight.batch.sources import members
+
+    data = (images / "0.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo(""), data)
+        archive.writestr("0.png", data)
+    assert [place.member for place, _ in members(tmp_path / "a.zip", [])] == ["0.png"]
+
+
 @pytest.mark.parametrize("packing", ["ZIP_BZIP2", "ZIP_LZMA"])
 def test_a_small_zip_does_not_become_gigabytes(tmp_path: Path, packing: str) -> None:
     import tracemalloc

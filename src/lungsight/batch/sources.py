@@ -187,7 +187,8 @@ def _zip_members(path: Path) -> Iterator[tuple[Place, str]]:
     except _BROKEN as error:
         raise InputError("the archive is damaged or cut short", code="damaged", where=path) from error
     for info in infos:
-        if not info.is_dir():
+        # A nameless member is none that anybody could name again; `is_dir` fails on it.
+        if info.filename and not info.is_dir():
             yield Place(f"{path}/{info.filename}", "zip", str(path), info.filename), info.filename
 
 
