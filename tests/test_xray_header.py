@@ -296,7 +296,7 @@ def test_native_colour_in_every_layout() -> None:
         (lambda: compressed_as("1.3.46.670589.33.1.4.17"), "unknown or private"),
         (lambda: dicom(PhotometricInterpretation="DOE"), "photometric interpretation"),
         (lambda: jpeg_with(12), "JPEG of 12 bits"),
-        (lambda: tiff(np.zeros((48, 64), np.float64), t339=3), "this kind of TIFF"),
+        (lambda: tiff(np.zeros((48, 64), np.float16), t339=3), "TIFF of 16-bit floats"),
         (lambda: dicom(RAMP, BitsAllocated=12), "DICOM pixels of other than"),
     ],
 )
