@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ from lungsight.cli import app
 from lungsight.errors import LungsightError
 from lungsight.inference.result import ResultRecord
 from lungsight.model import save
+from lungsight.progress import stopping_between_steps
 from programs import wait_for
 from tiny_networks import draw_chest, lungs_card, lungs_onnx, write_bundle
 
@@ -230,6 +233,56 @@ main()
     assert "--resume" in errors
     assert "Traceback" not in errors
     assert 0 < len(rows(out)) < 1000
+
+
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
+class TestStopping:
+    """A Ctrl-C in the middle of a step may be lost in a library; so it ends the work between two."""
+
+    def test_it_waits_for_the_end_of_the_step(self, capfd: pytest.CaptureFixture[str]) -> None:
+        told: list[Any] = []
+        with (
+            pytest.raises(KeyboardInterrupt),
+            stopping_between_steps(lambda *step: told.append(step), "predicting") as step,
+        ):
+            step(0, 3, "predicting")
+            signal.raise_signal(signal.SIGINT)
+            told.append("the rest of the step")
+            try:
+                step(1, 3, "predicting")
+            finally:
+                step(2, 3, "predicting")  # what was under way is told on the way out
+        assert told == [(0, 3, "predicting"), "the rest of the step", (2, 3, "predicting")]
+        assert "Ctrl-C again stops at once" in capfd.readouterr().err
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    @pytest.mark.parametrize("what", ["finding", "predicting"])
+    def test_a_second_one_and_one_before_the_work_stop_at_once(self, what: str) -> None:
+        signals = 0
+        with (
+            pytest.raises(KeyboardInterrupt),
+            stopping_between_steps(lambda *step: None, "predicting") as step,
+        ):
+            step(0, 0, what)
+            for _ in range(3):
+                signals += 1
+                signal.raise_signal(signal.SIGINT)
+        assert signals == {"finding": 1, "predicting": 2}[what]
+
+    def test_who_ignores_it_goes_on_ignoring_it(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with stopping_between_steps(lambda *step: None, "predicting") as step:
+            step(0, 1, "predicting")
+            signal.raise_signal(signal.SIGINT)
+            step(1, 1, "predicting")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_help_begins_with_the_notice() -> None:

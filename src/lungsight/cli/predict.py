@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,7 +147,7 @@ def predict(
     )
     console.tell_gate(engine)
     try:
-        with _progress() as progress:
+        with _progress() as bar, _stoppable(bar, cluster) as progress:
             run, own = _runner(cluster, threads, table)
             summary = run(
                 given,
@@ -175,6 +175,13 @@ def predict(
         raise typer.Exit(130) from None
     _tell(summary, as_json)
     raise typer.Exit(summary.exit_code)
+
+
+def _stoppable(bar: ProgressCallback, cluster: str | None) -> AbstractContextManager[ProgressCallback]:
+    from lungsight.progress import stopping_between_steps
+
+    # A cluster is waited for; what it has under way is done again by --resume.
+    return nullcontext(bar) if cluster is not None else stopping_between_steps(bar, "predicting")
 
 
 def _runner(
