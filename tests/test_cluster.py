@@ -248,8 +248,12 @@ def test_a_head_that_is_lost_ends_the_wait(lost: bool, monkeypatch: pytest.Monke
 def test_ctrl_c_is_no_lost_head(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     monkeypatch.setattr(head, "_knock", lambda address: None)
-    with pytest.raises(KeyboardInterrupt), head.while_head_answers("127.0.0.1:1"):
-        signal.raise_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), head.while_head_answers("127.0.0.1:1"):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_error_of_ours_is_found_inside_one_of_ray() -> None:

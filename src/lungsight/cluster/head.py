@@ -73,14 +73,15 @@ def while_head_answers(address: str) -> Iterator[None]:
     Raises:
         LungsightError: the head has not answered for `LOST_SECONDS`.
     """
-    if threading.current_thread() is not threading.main_thread():
+    number = getattr(signal, "SIGUSR1", None)  # Ctrl-C is ignored by what a shell runs in the background
+    if threading.current_thread() is not threading.main_thread() or number is None:
         yield
         return
     main = threading.get_ident()
     ray = require("ray", feature="Predicting on a cluster", extra="cluster")
     if ray.is_initialized() and not address.startswith("ray://"):
         address = ray.get_runtime_context().gcs_address  # that of 'auto' too
-    over, lost = threading.Event(), threading.Event()
+    over, changing = threading.Event(), threading.Lock()
 
     def watch() -> None:
         answered = time.monotonic()
@@ -89,22 +90,32 @@ def while_head_answers(address: str) -> Iterator[None]:
                 _knock(address)
             except ConfigError:
                 if time.monotonic() - answered > LOST_SECONDS:
-                    lost.set()
-                    # A real signal: one that Python makes up does not end a wait for a lock.
-                    signal.pthread_kill(main, signal.SIGINT)
+                    with changing:
+                        if not over.is_set():
+                            signal.pthread_kill(main, number)
                     return
             else:
                 answered = time.monotonic()
 
+    before = signal.signal(number, _lose)
     threading.Thread(target=watch, name="lungsight-head", daemon=True).start()
     try:
-        yield
-    except KeyboardInterrupt:
-        if lost.is_set():
-            raise _head_lost(address) from None
-        raise
-    finally:
-        over.set()
+        try:
+            yield
+        finally:
+            with changing:
+                over.set()
+            signal.signal(number, before)
+    except _Lost:
+        raise _head_lost(address) from None
+
+
+class _Lost(BaseException):
+    """Raised by a signal, wherever the main thread is."""
+
+
+def _lose(number: int, frame: object) -> None:
+    raise _Lost
 
 
 def _head_lost(address: str) -> LungsightError:
