@@ -59,9 +59,7 @@ class RunIndex:
 
     def set_done(self, source: str) -> bool:
         """Note that an input is done; False where it was already."""
-        with self._lock:
-            sql = "INSERT OR IGNORE INTO done VALUES (?)"
-            return self._database.execute(sql, (_raw(source),)).rowcount > 0
+        return self._is_new("INSERT OR IGNORE INTO done VALUES (?)", _raw(source))
 
     def is_done(self, source: str) -> bool:
         """Whether an earlier run did it."""
@@ -69,9 +67,7 @@ class RunIndex:
 
     def claim(self, digest: str) -> bool:
         """True for the first that comes with these bytes; the others wait for its row."""
-        with self._lock:
-            sql = "INSERT OR IGNORE INTO seen VALUES (?, NULL)"
-            return self._database.execute(sql, (digest,)).rowcount > 0
+        return self._is_new("INSERT OR IGNORE INTO seen VALUES (?, NULL)", digest)
 
     def set_row(self, digest: str, row: ResultRecord) -> None:
         """The row of a file with these bytes."""
@@ -91,6 +87,11 @@ class RunIndex:
         with self._lock:
             return self._database.execute(sql, values).fetchall()
 
+    def _is_new(self, sql: str, *values: object) -> bool:
+        """Whether an INSERT OR IGNORE found its key free."""
+        with self._lock:
+            return self._database.execute(sql, values).rowcount > 0
+
 
 class _Table(MutableMapping[bytes, bytes]):
     def __init__(self, index: RunIndex) -> None:
@@ -107,11 +108,8 @@ class _Table(MutableMapping[bytes, bytes]):
 
     def setdefault(self, key: bytes, default: bytes = b"") -> bytes:
         # One statement for a new key, which most are.
-        with self._index._lock:
-            sql = "INSERT OR IGNORE INTO names VALUES (?, ?)"
-            if self._index._database.execute(sql, (key, default)).rowcount > 0:
-                return default
-        return self[key]
+        is_new = self._index._is_new("INSERT OR IGNORE INTO names VALUES (?, ?)", key, default)
+        return default if is_new else self[key]
 
     def __delitem__(self, key: bytes) -> None:
         self._index._do("DELETE FROM names WHERE key = ?", key)

@@ -127,7 +127,7 @@ class _Form:
 
     def number(self, data: bytes, at: int, *, short: bool = False) -> int:
         """An offset or a number of values; with `short` the number of a directory's entries."""
-        kind = ("Q" if self.big else "H") if short else ("Q" if self.big else "I")
+        kind = "Q" if self.big else "H" if short else "I"
         return int(struct.unpack_from(self.order + kind, data, at)[0])
 
     @property
