@@ -162,7 +162,7 @@ def export_severity(network: SeverityNetwork) -> bytes:
     example = torch.rand(2, 7, *SIZE)
     buffer = io.BytesIO()
     torch.onnx.export(
-        network,
+        network.grey(),
         (example,),
         buffer,  # type: ignore[arg-type]
         input_names=["image_and_zones"],

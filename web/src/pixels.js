@@ -12,9 +12,15 @@ export const rint = (value) => {
   return down % 2 ? down + 1 : down;
 };
 
-/** Area averaging where both sides shrink, linear otherwise, as `resize_image`. */
+/** Both sides are even and at least four times as long, and one is no multiple of its new length. */
+const halved = (image, width, height) =>
+  [[image.width, width], [image.height, height]].every(([have, want]) => have % 2 === 0 && have >= 4 * want) &&
+  (image.width % width > 0 || image.height % height > 0);
+
+/** Area averaging where both sides shrink, much larger images halved first; linear otherwise, as `resize_image`. */
 export function resize(image, width, height) {
   if (image.width === width && image.height === height) return image;
+  while (halved(image, width, height)) image = area(image, image.width / 2, image.height / 2);
   const shrinks = image.width >= width && image.height >= height;
   return shrinks ? area(image, width, height) : linear(image, width, height);
 }

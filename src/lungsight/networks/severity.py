@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,12 +26,13 @@ class ZoneFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the class says."""
-        image, zones = x[:, :1], x[:, 1:]
-        maps = self.backbone.maps(EfficientNetLite0.normalise(image.expand(-1, 3, -1, -1)), BLOCKS)
+        image, zones = EfficientNetLite0.normalise(x[:, :1]), x[:, 1:]
+        channels = self.backbone.stem.convolution.in_channels
+        maps = self.backbone.maps(image.expand(-1, channels, -1, -1) if channels > 1 else image, BLOCKS)
         found = []
-        for map_, cell in zip(maps, (8, 16, 32), strict=True):
-            weights = F.avg_pool2d(zones, cell)
-            weights = weights / weights.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
+        for map_, cell in zip(maps, (8, 2, 2), strict=True):
+            zones = F.avg_pool2d(zones, cell)
+            weights = zones / zones.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
             found.append(weights.flatten(2) @ map_.flatten(2).transpose(1, 2))
         return torch.cat(found, dim=2)
 
@@ -46,3 +49,12 @@ class SeverityNetwork(nn.Module):
         """As the class says."""
         found: Tensor = self.linear(self.features(x)).squeeze(2)
         return found
+
+    def grey(self) -> SeverityNetwork:
+        """A copy whose first convolution takes the grey image once, not as three equal colours: the same answers."""
+        out = copy.deepcopy(self)
+        stem = out.features.backbone.stem
+        summed = nn.Conv2d(1, stem.convolution.out_channels, stem.kernel, stem.stride, bias=False)
+        summed.weight = nn.Parameter(stem.convolution.weight.detach().sum(dim=1, keepdim=True))
+        stem.convolution = summed
+        return out.eval()
