@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -194,6 +195,30 @@ def test_only_what_shrinks_both_ways_is_averaged() -> None:
     assert np.array_equal(resize_image(wide, (2, 2)), np.repeat(means, 2, axis=1).T)
     assert np.array_equal(resize_image(wide, (3, 2)), np.repeat(between, 3, axis=1).T)
     assert resize_image(tall, (8, 2)) is tall
+
+
+@pytest.mark.parametrize(
+    ("shape", "halvings"),
+    [
+        ((44, 50), 1),
+        ((40, 48), 1),  # exactly four times, and one side is no multiple
+        ((42, 44), 1),
+        ((88, 96), 2),
+        ((38, 50), 0),  # less than four times
+        ((44, 42), 0),
+        ((43, 50), 0),  # an odd side
+        ((40, 44), 0),  # whole numbers of pixels each
+    ],
+)
+def test_a_much_larger_image_is_halved_first(shape: tuple[int, int], halvings: int) -> None:
+    """By hand: means of 2 x 2 pixels, as whole grey levels, rounded up from the half on."""
+    image = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    small = image
+    for _ in range(halvings):
+        blocks = small.reshape(small.shape[0] // 2, 2, small.shape[1] // 2, 2).astype(int)
+        small = ((blocks.sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
+    wanted = cv2.resize(small, (11, 10), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(resize_image(image, (10, 11)), wanted)
 
 
 def test_growing_is_linear() -> None:

@@ -76,22 +76,29 @@ def plain(image: NDArray[Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"),
+    ("shape", "halves", "size"),
     [
-        ((96, 128), (32, 64)),
-        ((97, 131), (32, 64)),
-        ((64, 64), (32, 32)),
-        ((20, 31), (32, 64)),
-        ((40, 31), (32, 64)),
+        ((96, 128), [], (32, 64)),
+        ((97, 131), [], (32, 64)),
+        ((64, 64), [], (32, 32)),
+        ((20, 31), [], (32, 64)),
+        ((40, 31), [], (32, 64)),
+        ((88, 96), [(44, 48), (22, 24)], (10, 11)),
+        ((40, 48), [(20, 24)], (10, 11)),
+        ((40, 44), [], (10, 11)),
+        ((43, 50), [], (10, 11)),
     ],
 )
-def test_resizing_is_opencv_s(scripts: Path, shape: tuple[int, int], size: tuple[int, int]) -> None:
+def test_resizing_is_opencv_s(
+    scripts: Path, shape: tuple[int, int], halves: list[tuple[int, int]], size: tuple[int, int]
+) -> None:
     rng = np.random.default_rng(3)
     image = cv2.GaussianBlur(rng.integers(0, 256, shape, np.uint8), (0, 0), 1.5)
     shrinks = shape[0] >= size[0] and shape[1] >= size[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    wanted = cv2.resize(image, size[::-1], interpolation=how)
-    real = cv2.resize(image.astype(np.float32) / 255, size[::-1], interpolation=how)
+    wanted, real = image, image.astype(np.float32) / 255
+    for step in (*halves, size):
+        wanted, real = (cv2.resize(one, step[::-1], interpolation=how) for one in (wanted, real))
     body = "return [p.resize(bytes(g.image), g.w, g.h).values, p.resize(floats(g.real), g.w, g.h).values]"
     given = {"image": plain(image), "real": plain(image.astype(np.float32) / 255), "h": size[0], "w": size[1]}
     whole, parts = (np.reshape(one, size) for one in ask(scripts, body, given))

@@ -111,13 +111,17 @@ def resize_image(pixels: Gray, size: tuple[int, int]) -> Gray:
 def _is_halved(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
     """Whether both sides are even and at least four times as long, and one is no multiple of its new length."""
     sides = tuple(zip(shape, size, strict=True))
-    return all(have % 2 == 0 and have >= 4 * want for have, want in sides) and any(have % want for have, want in sides)
+    return all(have % 2 == 0 and have >= 4 * want for have, want in sides) and any(
+        have % want for have, want in sides
+    )
 
 
 def resize_placed(
     part: NDArray[np.uint8], place: tuple[slice, slice], shape: tuple[int, int], size: tuple[int, int]
 ) -> NDArray[np.float32]:
     """What `resize_image` makes of an image that is 0 but for one part, in the time that the part takes.
+
+    To rounding; less closely for an image that is at least four times as large, and so halved first.
 
     Args:
         part: (h', w') that part.

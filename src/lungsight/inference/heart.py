@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lungsight.inference.lung_masks import LEFT, RIGHT
+from lungsight.preprocess import bounding_box
 from lungsight.wording import Flag, RatioDoubt
 
 MIN_HEART = 0.01
@@ -134,10 +135,15 @@ def measurable(heart: NDArray[np.bool_], right: NDArray[np.bool_], left: NDArray
 
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest connected component of (H, W); all False where there is none."""
-    count, components, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    if count == 1:
-        return np.zeros(mask.shape, bool)
-    return np.asarray(components == 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax()))
+    out = np.zeros(mask.shape, bool)
+    box = bounding_box(mask)
+    if box is None:
+        return out
+    top, left, bottom, right = box
+    part = mask[top:bottom, left:right].astype(np.uint8)
+    _, components, statistics, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
+    out[top:bottom, left:right] = components == 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax())
+    return out
 
 
 def _chest(lungs: NDArray[np.bool_]) -> Width | None:

@@ -43,16 +43,13 @@ class Lungs:
     threshold: float
     components: int
     """Pieces that the network found before anything was dropped."""
+    small: NDArray[np.uint8]
+    """(h, w) labels at network size."""
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(h, w) both lungs."""
         return self.probability >= self.threshold
-
-    @property
-    def small(self) -> NDArray[np.uint8]:
-        """(h, w) labels at network size."""
-        return _label(self.probability, self.side, self.threshold)
 
     def labels(self, frame: Frame, *, mirrored: bool = False) -> NDArray[np.uint8]:
         """(H, W) at the size of the file: 0, `RIGHT` or `LEFT`; `mirrored`: the patient's right is on the right."""
@@ -81,7 +78,7 @@ def find(probability: NDArray[np.float32], threshold: float) -> Lungs:
     areas[0] = 0
     noticed = int((areas >= COUNTED_COMPONENT_FRACTION * found.size).sum())
     if count == 1:
-        return Lungs(probability, np.ones_like(probability), threshold, 0)
+        return Lungs(probability, np.ones_like(probability), threshold, 0, found)
     kept = areas >= MIN_COMPONENT_FRACTION * areas.max()
     lungs = kept[components]
     # A pixel below the threshold keeps its probability; one of a dropped component has none.
@@ -92,7 +89,7 @@ def find(probability: NDArray[np.float32], threshold: float) -> Lungs:
     side = _by_cut(cleaned >= threshold) if _may_be_joined(areas[kept]) else None
     if side is None:
         side = _by_components(components, np.flatnonzero(kept), areas, centres[:, 0])
-    return Lungs(cleaned, side, threshold, noticed)
+    return Lungs(cleaned, side, threshold, noticed, _label(cleaned, side, threshold))
 
 
 def _holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lungsight.inference.heart import largest_component
 from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
 from lungsight.inference.polarity import polarity
 from lungsight.inference.sides import centre_column, on_wrong_side
+from lungsight.preprocess import bounding_box
 from lungsight.wording import Flag
 
 NO_LUNG_FRACTION = 0.01
@@ -133,16 +135,14 @@ def base_spread(labels: NDArray[np.uint8]) -> float | None:
     apices: list[float] = []
     bases: list[float] = []
     for side in (RIGHT, LEFT):
-        lung = (labels == side).astype(np.uint8)
         # Only the largest component: a speck far below would count as the base.
-        count, components, statistics, _ = cv2.connectedComponentsWithStats(lung, connectivity=8)
-        if count == 1:
+        lung = largest_component(labels == side)
+        box = bounding_box(lung)
+        if box is None:
             return None
-        largest = 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax())
-        _, first, _, height, _ = statistics[largest]
-        quarter = max(int(height) // 4, 1)
-        end = first + height
-        apices.append(centre_column(components[first : first + quarter] == largest))
-        bases.append(centre_column(components[end - quarter : end] == largest))
+        first, _, end, _ = box
+        quarter = max((end - first) // 4, 1)
+        apices.append(centre_column(lung[first : first + quarter]))
+        bases.append(centre_column(lung[end - quarter : end]))
     apart = apices[1] - apices[0]
     return (bases[1] - bases[0]) / apart if apart > 0 else None
