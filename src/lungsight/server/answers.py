@@ -19,7 +19,7 @@ from lungsight.inference import Lungsight, Result
 from lungsight.inference import lung_masks as lungs
 from lungsight.inference import worth as worth_of
 from lungsight.inference.classifier import decide
-from lungsight.inference.lung_masks import LEFT, RIGHT, Lungs
+from lungsight.inference.lung_masks import LEFT, RIGHT
 from lungsight.inference.result import ResultRecord
 from lungsight.preprocess import resize_image, to_uint8, to_unit
 from lungsight.records import to_json
@@ -29,7 +29,7 @@ from lungsight.server.records import Prediction
 from lungsight.wording import Decision, XRayNote
 from lungsight.writers.dicom_results import encode_results
 from lungsight.writers.dicom_source import Identity
-from lungsight.writers.images import encode_picture, overlay
+from lungsight.writers.images import encode_mask, encode_picture, overlay
 from lungsight.xray import Limits
 from lungsight.xray.dicom_values import StoredValues
 from lungsight.xray.pool import shared_pool
@@ -139,17 +139,15 @@ def payload(
         InputError: the DICOM file lacks what a result must repeat.
     """
     threshold = options.mask_threshold or model.mask_threshold
-    found = lungs.find(result.network_map, threshold)
-    labels = (
-        result.labels
-        if threshold == model.mask_threshold
-        else found.labels(result.frame, mirrored=result.xray.mirrored)
-    )
+    labels = result.labels
+    if threshold != model.mask_threshold:
+        found = lungs.find(result.network_map, threshold)
+        labels = found.labels(result.frame, mirrored=result.xray.mirrored)
     codes = tuple(dict.fromkeys((*result.reasons, *result.flags)))
     warnings = tuple(map(str, codes))
     match options.media_type:
         case MediaType.mask:
-            return Payload(_png(_mask_values(labels, options.labels)), warnings)
+            return Payload(encode_mask(labels if options.labels else labels > 0), warnings)
         case MediaType.overlay:
             return Payload(_overlay(result, labels), warnings)
         case MediaType.dicom:
@@ -159,7 +157,7 @@ def payload(
             ((_, content),) = encode_results(bytes(data), shown, [options.dicom], options.identity)
             return Payload(content, warnings)
     stored = _stored(model, result, data) if Include.grey in options.include else None
-    row = _prediction(model, result, labels, found, index, options, threshold, stored)
+    row = _prediction(model, result, labels, index, options, threshold, stored)
     return Payload(to_json(row, indent=0), warnings)
 
 
@@ -178,15 +176,13 @@ def _prediction(
     model: Lungsight,
     result: Result,
     labels: NDArray[np.uint8],
-    found: Lungs,
     index: int,
     options: ResponseOptions,
     threshold: float,
     stored: StoredValues | None,
 ) -> Prediction:
-    counts = np.bincount(labels.ravel(), minlength=3)
     pixel = result.xray.spacing[0] * result.xray.spacing[1] if result.xray.spacing else None
-    right, left = int(counts[RIGHT]), int(counts[LEFT])
+    right, left = (int(np.count_nonzero(labels == side)) for side in (RIGHT, LEFT))
     record = msgspec.structs.replace(
         result.record,
         right_lung_px=right,
@@ -207,9 +203,10 @@ def _prediction(
     if Include.grey in options.include:
         parts["grey"] = _grey(result, stored)
     if Include.probability in options.include:
+        side = lungs.find(result.network_map, threshold).side
         parts["probability_map"] = records.ProbabilityMap(
             _text(_png(_eight_bits(result.network_map))),
-            _text(_png(((found.side >= 0) != result.xray.mirrored).astype(np.uint8) * np.uint8(255))),
+            _text(encode_mask((side >= 0) != result.xray.mirrored)),
             result.frame.box,
         )
     if Include.evidence in options.include:
@@ -229,11 +226,7 @@ def _mask(labels: NDArray[np.uint8], options: ResponseOptions, threshold: float)
     if options.media_type is MediaType.rle:
         right, left = (encode_rle(labels == label) for label in (RIGHT, LEFT))
         return records.Mask(threshold, rle=records.Sides(right, left))
-    return records.Mask(threshold, png=_text(_png(_mask_values(labels, options.labels))))
-
-
-def _mask_values(labels: NDArray[np.uint8], as_labels: bool) -> NDArray[np.uint8]:
-    return labels if as_labels else (labels > 0).astype(np.uint8) * np.uint8(255)
+    return records.Mask(threshold, png=_text(encode_mask(labels if options.labels else labels > 0)))
 
 
 def encode_rle(mask: NDArray[np.bool_]) -> records.Rle:
