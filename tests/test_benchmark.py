@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from msgspec import structs
 torch = pytest.importorskip("torch")
 pytest.importorskip("monai")
 
+from command import lungsight  # noqa: E402
 from lungsight.benchmark import SYSTEMS, choose_systems, read_bench, run_benchmark  # noqa: E402
 from lungsight.benchmark.bench import network_cost  # noqa: E402
 from lungsight.benchmark.figures import headline_estimate, holm, same_source_auroc  # noqa: E402
@@ -22,7 +24,7 @@ from lungsight.benchmark.scores import external_rows  # noqa: E402
 from lungsight.benchmark.systems import bench_recipe  # noqa: E402
 from lungsight.config import load_recipe  # noqa: E402
 from lungsight.dataset import read_dataset  # noqa: E402
-from lungsight.dataset.table import Dataset  # noqa: E402
+from lungsight.dataset.table import Dataset, Row  # noqa: E402
 from lungsight.errors import ConfigError, DataError  # noqa: E402
 from lungsight.report.benchmark_report import write_benchmark  # noqa: E402
 from lungsight.wording import Region  # noqa: E402
@@ -134,7 +136,7 @@ def test_bad_input_is_named(phantoms: Path, tmp_path: Path) -> None:
     dataset = read_dataset(phantoms)
     people = [next(row.patient for row in dataset if row.covid is covid) for covid in (True, False)]
     two = dataset.where(lambda row: row.patient in people)
-    with pytest.raises(DataError, match="has 1 patients with COVID-19, too few for 3 folds"):
+    with pytest.raises(DataError, match="has 1 patient with COVID-19, too few for 3 folds"):
         run_benchmark(two, tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="one class only"):
         run_benchmark(dataset.where(lambda row: bool(row.covid)), tmp_path, systems=TWO, **SMALL)  # type: ignore[arg-type]
@@ -145,6 +147,62 @@ def test_bad_input_is_named(phantoms: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no benchmark"):
         read_bench(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def some_rows(dataset: Dataset, folder: Path, keep: Callable[[Row], bool]) -> Path:
+    """The rows of a data set that are kept, as a table of its own with the same files."""
+    with (dataset.root / "manifest.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    kept = {row.id for row in dataset if keep(row)}
+    folder.mkdir()
+    with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, list(lines[0]))
+        table.writeheader()
+        for line in lines:
+            if line["id"] in kept:
+                files = {name: str(dataset.root / line[name]) for name in ("image", "mask")}
+                table.writerow(line | files)
+    return folder
+
+
+def test_bad_input_on_the_command_line(phantoms: Path, tmp_path: Path) -> None:
+    """One line that says what is wrong, exit code 2, and nothing trained."""
+    dataset = read_dataset(phantoms)
+    people = [next(row.patient for row in dataset if row.covid is covid) for covid in (True, False)]
+    two = some_rows(dataset, tmp_path / "two", lambda row: row.patient in people)
+    one = some_rows(dataset, tmp_path / "one", lambda row: bool(row.covid))
+    few = some_rows(dataset, tmp_path / "few", lambda row: not row.covid or row.patient in people)
+    torch.save(
+        {"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(1000, 512)}, tmp_path / "w.pth"
+    )
+    out = ("--out", tmp_path / "out")
+    short = ("--budget", "0.1", "--folds", "3", "--systems", "paper-cnn")
+    asked: list[tuple[str, tuple[str | Path, ...]]] = [
+        (
+            "system 'covidnet'. Did you mean covid-net?",
+            ("benchmark", "--data", phantoms, "--systems", "covidnet"),
+        ),
+        (
+            "has 1 patient with COVID-19, too few for 3 folds. Use more data",
+            ("benchmark", "--data", two, *short),
+        ),
+        (
+            "has 1 patient with COVID-19, too few for 3 folds. Use more data",
+            ("benchmark", "--data", few, *short),
+        ),
+        ("holds one class only", ("benchmark", "--data", one, *short)),
+        ("too few patients", ("train", "narin-resnet50", "--data", two)),
+        ("too few patients", ("cross-validate", "narin-resnet50", "--data", few)),
+        ("is too small to split", ("reproduce", "--data", two, "--budget", "1")),
+        ("needs both classes", ("train", "narin-resnet50", "--data", one)),
+        ("recipe 'covidnet'. Did you mean covid-net?", ("train", "covidnet", "--data", one)),
+        ("layers fits", ("train", "paper-diagnosis", "--data", phantoms, "--weights", tmp_path / "w.pth")),
+    ]
+    for words, arguments in asked:
+        done = lungsight(*arguments, *out)
+        assert (done.code, done.out) == (2, ""), arguments
+        assert words in done.err and "Traceback" not in done.err
+    assert not (tmp_path / "out" / "config.toml").exists(), "the folder is still free for a run"
 
 
 def test_a_second_data_set_has_other_patients_and_both_classes(phantoms: Path) -> None:

@@ -6,6 +6,7 @@ checked when it is read, by the limits that stand beside it; an unknown key is a
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -251,9 +252,11 @@ def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> Recip
     else:
         path = Path(name_or_path)
         if not path.is_file():
+            near = difflib.get_close_matches(str(name_or_path), recipe_names(), n=1)
+            asked = f"Did you mean {near[0]}? " if near else ""
             raise ConfigError(
                 f"there is no recipe {str(name_or_path)!r}",
-                hint=f"Shipped recipes: {', '.join(recipe_names())}; or give the path of a TOML file",
+                hint=f"{asked}Shipped recipes: {', '.join(recipe_names())}; or give the path of a TOML file",
             )
         text = path.read_text("utf-8", errors="replace")
     recipe = from_toml(Recipe, text, where=str(name_or_path))

@@ -202,9 +202,9 @@ def check_data(dataset: Dataset, folds: int) -> None:
         people = len({row.patient for row in dataset if row.positive is wanted})
         if people < folds:
             raise DataError(
-                f"has {people} patients {word} {dataset.target.name}, too few for {folds} folds",
+                f"has {people} patient{'s' * (people != 1)} {word} {dataset.target.name}, too few for {folds} folds",
                 where=dataset.root,
-                hint="Use fewer --folds, 3 at least",
+                hint="Use fewer --folds, 3 at least" if people >= 3 else "Use more data",
             )
 
 

@@ -14,6 +14,7 @@ import torch
 from lungsight import provenance
 from lungsight.config import Recipe, load_recipe
 from lungsight.dataset import Dataset, describe
+from lungsight.errors import DataError
 from lungsight.evaluation import Evaluation, evaluate_run
 from lungsight.files import write_json
 from lungsight.paper import fill
@@ -78,7 +79,7 @@ def reproduce(
         The report's path, and the images that could not be read.
 
     Raises:
-        DataError: the data set has no masks, or not both classes.
+        DataError: the data set has no masks, not both classes, or too few images to split.
         OutputError: `out` cannot be written.
     """
     begun, folder = time.monotonic(), Path(out)
@@ -89,6 +90,8 @@ def reproduce(
     described = describe(dataset)
     # For their counts, which no seed changes.
     splits = {name: make_split(kept, load_recipe(name)) for name in (LUNGS, LUNGS_500, DIAGNOSIS[0])}
+    if not all(split.train and split.validation for split in splits.values()):
+        raise DataError("is too small to split", where=dataset.root)
     lungs_size, lungs_500_size, diagnosis_size = (
         (len(split.train), len(split.validation)) for split in splits.values()
     )

@@ -26,7 +26,7 @@ from lungsight.training.callbacks import (
 )
 from lungsight.training.data import Batches, DataModule, Examples, marks_several
 from lungsight.training.device import Device
-from lungsight.training.module import TrainingModule
+from lungsight.training.module import TrainingModule, make_network
 from lungsight.training.prepare import check_network, make_split, prepare, select_rows, with_target_of
 from lungsight.training.processes import Processes
 from lungsight.training.run_folder import (
@@ -87,6 +87,8 @@ def train(
     split = make_split(rows, recipe)
     if not split.train or not split.validation:
         raise DataError("is too small to split", where=dataset.root)
+    if recipe.training.start and not (folder / CHECKPOINTS / "last.ckpt").exists():
+        apply_start(make_network(recipe), recipe)  # weights that do not fit leave no folder of a run behind
     if not processes.rank:
         claim_folder(folder, recipe, rows, split, command)
     if (folder / "weights.safetensors").exists() and resume:
