@@ -30,6 +30,7 @@ from lungsight import duplicates
 from lungsight.dataset import read_dataset
 from lungsight.dataset.cache import load_arrays
 from lungsight.duplicates import finder
+from lungsight.duplicates.registration import agree
 
 SHOWN_FROM = 0.6
 """Agreement from which pairs are kept, to show how far the limit lies from what it tells apart."""
@@ -208,46 +209,63 @@ def part_of(patient: str) -> str:
 
 
 def speed(folders: list[Path], count: int, seed: int, real: int = 2000, copies: int = 200) -> None:
-    """Time describing, the search among `count` descriptors, and registering; how many real copies are neighbours."""
+    """Time describing, the search among `count` images' descriptors, and comparing; how many copies are kept."""
     rng = np.random.default_rng(seed)
     images = [image for folder in folders for image in load_arrays(read_dataset(folder), (224, 224)).images]
     images = [images[index] for index in rng.permutation(len(images))[:real]]
     changes = list(CHANGES.values())
     images += [changes[k % len(changes)](images[k], rng) for k in range(copies)]
     used = time.process_time()
-    looks = [duplicates.prepare(image).looks for image in images]
+    prepared = [duplicates.prepare(image) for image in images]
     print(f"describing {len(images)} images: {1000 * (time.process_time() - used) / len(images):.1f} ms each")
-    known = np.stack([look[0][1] for look in looks]).astype(np.float32)
     place = len(images) - copies
-    middle, spread = known[:place].mean(axis=0), np.cov(known[:place].T)
-    root = np.linalg.cholesky(spread + 1e-8 * np.eye(len(spread))).astype(np.float32)
-    vectors = np.empty((count, known.shape[1]), np.float16)
-    vectors[: len(known)] = known
-    for start in range(len(known), count, 5000):
-        drawn = middle + rng.standard_normal((min(5000, count - start), len(middle)), np.float32) @ root.T
-        vectors[start : start + len(drawn)] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-    started, used = time.perf_counter(), time.process_time()
-    pairs: set[tuple[int, int, bool]] = set()
-    for mirrored, start, neighbours, similar in finder._approximate(vectors):
-        for row, other in zip(*np.nonzero(similar >= finder.LEAST_SIMILAR), strict=True):
-            one, two = start + int(row), int(neighbours[row, other])
-            if one != two:
-                pairs.add((min(one, two), max(one, two), mirrored))
-    wall, cpu = time.perf_counter() - started, time.process_time() - used
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{count} descriptors: {wall:.0f} s, {cpu:.0f} s of CPU, peak {peak:.2f} GiB, {len(pairs)} pairs")
-    near = sum({(k, place + k, False), (k, place + k, True)} & pairs != set() for k in range(copies))
-    print(f"changed copies whose original is among the neighbours: {near} of {copies} (one look an image)")
-    mean = float(np.mean([max(0.0, float(known[k] @ known[place + k])) for k in range(copies)]))
-    print(f"cosine of a copy and its original, without the mirror: {mean:.2f} on average")
-    chosen = [pair for pair in sorted(pairs) if pair[1] < len(images)][:300]
+    looks = [look for one in prepared for look in one.looks]
+    of = [index for index, one in enumerate(prepared) for _ in one.looks]
+    vectors, of = _more(prepared, place, count, rng)
     used = time.process_time()
-    for one, two, mirrored in chosen:
-        duplicates.finder.agree(looks[one][0][0], looks[two][0][0], mirrored=mirrored)
-    each = (time.process_time() - used) / max(len(chosen), 1)
+    pairs = finder.candidates(vectors, of)
+    cpu = time.process_time() - used
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"registering: {1000 * each:.1f} ms a pair (of {len(chosen)}), {each * len(pairs) / 60:.0f} min for all"
+        f"{count} images, {len(vectors)} descriptors: {cpu:.0f} s of CPU, peak {peak:.2f} GiB, "
+        f"{len(pairs) / count:.2f} pairs an image",
+        flush=True,
     )
+    near = {(of[one], of[other]) for one, other, _ in pairs} | {
+        (of[other], of[one]) for one, other, _ in pairs
+    }
+    kept = sum((k, place + k) in near for k in range(copies))
+    print(f"changed copies whose original is among the neighbours: {kept} of {copies}")
+    known = [pair for pair in pairs if max(pair[:2]) < len(looks)]
+    known = [known[index] for index in rng.permutation(len(known))[:2000]]
+    used = time.process_time()
+    agreed = [agree(looks[one], looks[two], mirrored=mirrored)[0] for one, two, mirrored in known]
+    each = (time.process_time() - used) / max(len(known), 1)
+    share = sum(value > 0 for value in agreed) / max(len(known), 1)
+    print(
+        f"comparing: {1000 * each:.2f} ms a pair (of {len(known)} real ones), {each * len(pairs) / 60:.1f} min for all;"
+        f" laid over each other: {share:.3f} of the pairs, {share * len(pairs) / count:.2f} an image"
+    )
+
+
+def _more(
+    prepared: list[duplicates.Prepared], originals: int, count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float16], list[int]]:
+    """Descriptors of `prepared` and of further images, drawn with the originals' mean and covariance of both looks."""
+    vectors = [look.descriptor for one in prepared for look in one.looks]
+    of = [index for index, one in enumerate(prepared) for _ in one.looks]
+    both = np.stack(
+        [np.concatenate([one.looks[0].descriptor, one.looks[-1].descriptor]) for one in prepared[:originals]]
+    ).astype(np.float32)
+    middle, spread = both.mean(axis=0), np.cov(both.T)
+    root = np.linalg.cholesky(spread + 1e-6 * np.eye(len(spread))).astype(np.float32)
+    blocks = [np.stack(vectors)]
+    for start in range(len(prepared), count, 5000):
+        drawn = middle + rng.standard_normal((min(5000, count - start), len(middle)), np.float32) @ root.T
+        drawn = drawn.reshape(2 * len(drawn), -1)
+        blocks.append((drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16))
+        of += [start + k // 2 for k in range(len(drawn))]
+    return np.concatenate(blocks), of
 
 
 if __name__ == "__main__":
