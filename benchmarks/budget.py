@@ -61,6 +61,8 @@ ARMS = (
     Arm("half-8-batch-2", 1 / 8, half=0.75, batch=2),
     Arm("half-4", 1 / 4, half=0.85),
     Arm("half-16", 1 / 16, half=0.75),
+    Arm("half-16-batch-2", 1 / 16, half=0.75, batch=2),
+    Arm("half-16-rate-3", 1 / 16, half=0.75, rate=3e-3),
     Arm("half-8-rate-3", 1 / 8, half=0.75, rate=3e-3),
     Arm("full-16-batch-2", 1 / 16, batch=2),
     Arm("full-16-constant", 1 / 16, schedule="constant"),

@@ -22,7 +22,7 @@ from lungsight.config import load_recipe  # noqa: E402
 from lungsight.errors import ConfigError  # noqa: E402
 from lungsight.files import write_json  # noqa: E402
 from lungsight.paper import budget as planning  # noqa: E402
-from lungsight.paper.budget import Plan, Sizes, make_plan, seconds_per_image  # noqa: E402
+from lungsight.paper.budget import Plan, Sizes, make_plan, seconds_per_image, share_epochs  # noqa: E402
 from lungsight.training.data import Examples  # noqa: E402
 
 RUNS = (
@@ -214,10 +214,11 @@ def plan(path: Path, minutes: float | None, width: float | None = None, seed: in
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which a training image takes a tenth of a second at full width, by the width squared."""
+    """A machine on which a training image takes 0.1 s at full width, by the width squared and the size."""
 
     def cost(recipe: Any, *_: object) -> float:
         scale = 0.1 if recipe.task == "lungs" else 0.01
+        scale /= 4 if recipe.training.half_size_epochs else 1
         return float(scale * recipe.network.width**2)
 
     monkeypatch.setattr(planning, "seconds_per_image", cost)
@@ -236,13 +237,47 @@ def test_without_a_budget_it_is_the_papers_own_protocol(tmp_path: Path) -> None:
 def test_a_plan_keeps_to_its_budget(minutes: float, tmp_path: Path) -> None:
     found = plan(tmp_path / "p.json", minutes)
     images = sum(train + validation / 3 for train, validation in (SIZES.lungs, SIZES.lungs_500))
-    seconds = images * found.lungs_epochs * 0.1 * found.lungs_width**2
+    worth = found.lungs_epochs - 0.75 * found.lungs_half_size_epochs
+    seconds = images * worth * 0.1 * found.lungs_width**2
     assert seconds <= minutes * 60 or found.lungs_epochs == 1
     assert 1 <= found.lungs_epochs <= 15
     assert f"{minutes:g} minutes" in found.words
     assert f"{found.lungs_epochs} of 15 epochs" in found.words
     assert (found.lungs_rate == 1e-4) == (found.lungs_width == 1.0)
     assert (found.lungs_schedule == "constant") == (found.lungs_width == 1.0)
+    assert found.lungs_half_size_epochs < found.lungs_epochs
+    assert found.lungs_width < 1 or not found.lungs_half_size_epochs
+
+
+def test_epochs_are_shared_out_by_hand() -> None:
+    """An image takes 4 s at full size and 1 s at half the side."""
+    assert share_epochs(60, 4, 1, wanted=15) == (15, 0), "all at full size"
+    assert share_epochs(59, 4, 1, wanted=15) == (15, 1)
+    assert share_epochs(18, 4, 1, wanted=15) == (15, 14), "the last one at full size"
+    assert share_epochs(17.9, 4, 1, wanted=15) == (14, 13)
+    assert share_epochs(5, 4, 1, wanted=15) == (2, 1)
+    assert share_epochs(1, 4, 1, wanted=15) == (1, 0), "never without one"
+
+
+@pytest.mark.usefixtures("costs")
+def test_the_widest_u_net_that_gets_enough_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """68 % of 60 minutes for 5,286.7 images (a validation image is a third): 0.463 s each."""
+    monkeypatch.setattr(planning, "FEWEST_EPOCHS", 8)
+    scale = 0.463 / (
+        1 / 16 * (1 + 7 / 4)
+    )  # width 1/4 takes a sixteenth: 1 epoch at full size, 7 at half the side
+
+    def cost(recipe: Any, *_: object) -> float:
+        return float(slower * recipe.network.width**2 / (4 if recipe.training.half_size_epochs else 1))
+
+    monkeypatch.setattr(planning, "seconds_per_image", cost)
+    for slower, wanted in ((0.99 * scale, (0.25, 8, 7)), (1.02 * scale, (0.125, 15, 6))):
+        found = plan(tmp_path / f"{slower}.json", 60)
+        assert (found.lungs_width, found.lungs_epochs, found.lungs_half_size_epochs) == wanted
+        recipe = found.recipe("paper-segmentation")
+        assert (recipe.training.epochs, recipe.training.half_size_epochs) == wanted[1:]
+        assert f"{wanted[1]} of 15 epochs, the first {wanted[2]} at half the side" in found.words
+    assert found.recipe("paper-diagnosis").training.half_size_epochs == 0
 
 
 @pytest.mark.usefixtures("costs")

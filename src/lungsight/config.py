@@ -146,6 +146,8 @@ class TrainingSettings(Record, frozen=True):
     """Stop after so many epochs without a better validation loss; 0: never."""
     checkpoint: Literal["last", "best"] = "last"
     """Which weights a run ends with: the last epoch's, or those of the lowest validation loss."""
+    half_size_epochs: Count = 0
+    """`lungs`: so many epochs at the beginning see images and masks at half the side, at a quarter of the cost."""
     images_per_epoch: Count = 0
     """How many images are drawn for an epoch, at most ten times as many as there are; 0: as many as there are."""
     ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.0
@@ -200,6 +202,8 @@ class Recipe(Record, frozen=True):
     def __post_init__(self) -> None:
         if self.task == "lungs" and any(self.data.crop):
             raise ValueError("data.crop must be 0 where the task is 'lungs'")
+        if self.training.half_size_epochs and (self.task != "lungs" or self.training.teachers):
+            raise ValueError("training.half_size_epochs must be 0 but for lungs without teachers")
         if self.task != "lungs" and self.evaluation.tta_flip:
             raise ValueError("evaluation.tta_flip must be false but for lungs")
         if self.task != "lungs" and self.split.leave_out:

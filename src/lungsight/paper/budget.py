@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lungsight.config import Recipe, load_recipe
 from lungsight.files import write_json
 from lungsight.training.data import Batches, Examples
 from lungsight.training.device import Device
-from lungsight.training.module import TrainingModule
+from lungsight.training.module import TrainingModule, half_size
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 NARROW_RATE, NARROW_SCHEDULE = 1e-3, "cosine"
@@ -23,6 +25,10 @@ to 0 along a cosine: held constant, the Dice at threshold 0.2 swings by 0.03 fro
 
 FEW_IMAGES, SMALL_BATCH = 500, 2
 """So few training images get smaller batches, or the paper's 15 epochs are too few steps to learn anything."""
+
+FEWEST_EPOCHS = 8
+"""A wider U-Net is taken only if it gets so many epochs, all but the last at half the side. What was tried stands in
+`docs/tutorials/reproduce.md`."""
 
 _LUNGS_SHARE, _TRAINING_SHARE, _DIAGNOSIS_EPOCHS = 0.68, 0.88, 4
 
@@ -44,6 +50,7 @@ class Plan:
     minutes: float | None
     lungs_width: float
     lungs_epochs: int
+    lungs_half_size_epochs: int
     lungs_rate: float
     lungs_schedule: str
     lungs_batch: int
@@ -63,6 +70,7 @@ class Plan:
             "training.epochs": self.lungs_epochs if lungs else self.diagnosis_epochs,
         }
         if lungs:
+            changes["training.half_size_epochs"] = self.lungs_half_size_epochs
             changes["training.learning_rate"] = self.lungs_rate
             changes["training.schedule"] = self.lungs_schedule
             changes["training.batch"] = self.lungs_batch
@@ -99,6 +107,7 @@ def make_plan(
             None,
             width or 1.0,
             lungs.training.epochs,
+            0,
             lungs.training.learning_rate,
             lungs.training.schedule,
             lungs.training.batch,
@@ -135,22 +144,27 @@ def _fit(
     wanted = lungs.training.epochs
     batch = SMALL_BATCH if sizes.lungs[0] < FEW_IMAGES else lungs.training.batch
     lungs = lungs.with_settings(**{"training.batch": batch})
-    lungs_width, cost = _widest(lungs, width, examples, seconds * _LUNGS_SHARE / (per_epoch * wanted))
-    epochs = max(1, min(wanted, int(seconds * _LUNGS_SHARE / (per_epoch * cost))))
+    allowed = seconds * _LUNGS_SHARE / per_epoch  # seconds for one image in all epochs together
+    lungs_width, epochs, half, cost = _lungs(lungs, width, examples, allowed, wanted)
     train, validation = sizes.diagnosis
     images = (train + validation / 3) * sizes.diagnosis_runs * _DIAGNOSIS_EPOCHS
-    left = _TRAINING_SHARE - min(_LUNGS_SHARE, epochs * per_epoch * cost / seconds)
+    left = _TRAINING_SHARE - min(_LUNGS_SHARE, per_epoch * cost / seconds)
     diagnosis_width, _ = _widest(diagnosis, width, examples, seconds * left / max(images, 1))
     full = lungs_width >= 1
     rate = lungs.training.learning_rate if full else NARROW_RATE
     schedule = lungs.training.schedule if full else NARROW_SCHEDULE
     asked = seed = lungs.training.seed
     if not full:
-        narrow = {"network.width": lungs_width, "training.learning_rate": rate}
+        narrow = {
+            "network.width": lungs_width,
+            "training.learning_rate": rate,
+            "training.half_size_epochs": half,
+        }
         seed = first_live_seed(lungs.with_settings(**narrow), examples)
     words = (
         f"Fitted to {minutes:g} minutes on this machine: U-Net at width {lungs_width:g} "
         f"({'full' if full else 'filters ' + _filters(lungs_width)}), {epochs} of {wanted} epochs"
+        f"{f', the first {half} at half the side' if half else ''}"
         f"{'' if full else ', Adam at 0.001 falling to 0 along a cosine'}"
         f"{f', batches of {batch}' if batch == SMALL_BATCH else ''}; "
         f"CNN at width {diagnosis_width:g}."
@@ -160,6 +174,7 @@ def _fit(
         minutes,
         lungs_width,
         epochs,
+        half,
         rate,
         schedule,
         batch,
@@ -170,6 +185,48 @@ def _fit(
         seed,
         words,
     )
+
+
+def _lungs(
+    recipe: Recipe, width: float | None, examples: Examples, allowed: float, wanted: int
+) -> tuple[float, int, int, float]:
+    """Width, epochs, how many of them at half the side, and what an image then takes in all of them.
+
+    The widest U-Net that gets `FEWEST_EPOCHS` in the time; of that one as many epochs as the time allows, up to those
+    of the paper, and of these as many as it allows at full size, which come last.
+
+    Args:
+        allowed: seconds of an image in all epochs together.
+    """
+    best: tuple[float, int, int, float] | None = None
+    for candidate in [width] if width is not None else reversed(WIDTHS):
+        tried = recipe.with_settings(**{"network.width": candidate})
+        full = seconds_per_image(tried, examples)
+        if candidate < 1:
+            half = seconds_per_image(tried.with_settings(**{"training.half_size_epochs": 1}), examples)
+            epochs, first = share_epochs(allowed, full, half, wanted)
+        else:  # the paper's own network is trained as the paper did
+            half, epochs, first = 0.0, max(1, min(wanted, int(allowed / full))), 0
+        if best is not None and epochs < FEWEST_EPOCHS:
+            break
+        best = candidate, epochs, first, (epochs - first) * full + first * half
+    if best is None:
+        raise ValueError("there are no widths")
+    return best
+
+
+def share_epochs(allowed: float, full: float, half: float, wanted: int) -> tuple[int, int]:
+    """Epochs in all, and how many of them, the first, at half the side.
+
+    Args:
+        allowed, full, half: seconds of an image: in all epochs, in one, in one at half the side.
+        wanted: at most so many epochs.
+    """
+    for last in range(wanted, 0, -1):
+        if last * full + (wanted - last) * half <= allowed:
+            return wanted, wanted - last
+    first = max(0, int((allowed - full) / half))
+    return first + 1, first
 
 
 def _filters(width: float) -> str:
@@ -220,7 +277,7 @@ def _learns(recipe: Recipe, examples: Examples, steps: int) -> bool:
     batches = Batches(examples, rows, recipe, training=True)
     losses, shares = [], []
     for step in range(steps):
-        images, target = (part.to(device) for part in batches[step % len(batches)])
+        images, target = (part.to(device) for part in _shown(batches[step % len(batches)], recipe))
         with torch.autocast(
             device,
             torch.bfloat16,
@@ -239,8 +296,17 @@ def _learns(recipe: Recipe, examples: Examples, steps: int) -> bool:
     return sum(losses[late]) / len(losses[late]) < 0.93 * constant
 
 
+def _shown(batch: tuple[Tensor, Tensor], recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """A batch as the recipe's first epoch shows it."""
+    return half_size(*batch) if recipe.training.half_size_epochs else batch
+
+
 def seconds_per_image(recipe: Recipe, examples: Examples, steps: int = 3) -> float:
-    """Time of a training step over its images: the best of `steps` after one to warm up."""
+    """Time of a training step over its images: the median of `steps` after one to warm up.
+
+    Not the best one: on a machine with other work to do, a plan made of it runs out of time before its last epochs, in
+    which the learning rate is to fall.
+    """
     top, left, bottom, right = recipe.data.crop
     height, width = examples.inputs.shape[1:3]
     inputs = examples.inputs[:, top : height - bottom, left : width - right]
@@ -254,8 +320,8 @@ def seconds_per_image(recipe: Recipe, examples: Examples, steps: int = 3) -> flo
     optimiser = torch.optim.Adam(module.network.parameters())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module.to(device)
-    images, target = (part.to(device) for part in batch)
-    best = float("inf")
+    images, target = (part.to(device) for part in _shown(batch, recipe))
+    taken: list[float] = []
     for step in range(steps + 1):
         begun = time.monotonic()
         with torch.autocast(
@@ -271,6 +337,6 @@ def seconds_per_image(recipe: Recipe, examples: Examples, steps: int = 3) -> flo
         if device == "cuda":
             torch.cuda.synchronize()
         if step:
-            best = min(best, time.monotonic() - begun)
+            taken.append(time.monotonic() - begun)
     torch.set_rng_state(state)
-    return best / count
+    return statistics.median(taken) / count

@@ -85,9 +85,10 @@ def _deviation(run: Run, *more: str) -> str:
         parts.append(f"learning rate {recipe.training.learning_rate:g}")
     if recipe.training.batch != paper.training.batch:
         parts.append(f"batches of {recipe.training.batch}")
-    return ", ".join(
-        [*parts, f"{len(run.history)} epochs", f"seed {recipe.training.seed}", *filter(None, more)]
-    )
+    epochs = f"{len(run.history)} epochs"
+    if recipe.training.half_size_epochs:
+        epochs += f", the first {min(recipe.training.half_size_epochs, len(run.history))} at half the side"
+    return ", ".join([*parts, epochs, f"seed {recipe.training.seed}", *filter(None, more)])
 
 
 def _lungs_rows(

@@ -40,6 +40,19 @@ def overlap_counts(logits: Tensor, target: Tensor, threshold: float) -> Tensor:
     ).float()
 
 
+def half_size(images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both at half the side: means of 2 x 2 pixels, and of the target what is at least half of them.
+
+    Args:
+        images: (N, C, h, w).
+        target: (N, K, h, w) of 0 and 1.
+
+    Returns:
+        (N, C, h/2, w/2) and (N, K, h/2, w/2).
+    """
+    return F.avg_pool2d(images, 2), (F.avg_pool2d(target, 2) >= 0.5).float()
+
+
 def outlines_loss(logits: Tensor, values: Tensor, known: Tensor) -> Tensor:
     """Cross-entropy where the annotation says something, and Dice of every plane that it draws whole.
 
@@ -111,6 +124,8 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, ...], _: int) -> dict[str, Tensor]:
         images, target, *sizes = batch
+        if self.current_epoch < self.recipe.training.half_size_epochs:
+            images, target = half_size(images, target)
         if hasattr(self.network, "training_loss"):  # a network with a loss of its own
             logits, loss = self.network.training_loss(images, target)  # type: ignore[operator]
         else:
@@ -183,12 +198,19 @@ class TrainingModule(lightning.LightningModule):
             )
             watched = {"scheduler": plateau, "monitor": "val_loss", "interval": "epoch"}
             return {"optimizer": optimiser, "lr_scheduler": watched}
-        total, warm = self.steps * settings.epochs, max(1, self.steps * settings.epochs // 25)
+        half = self.steps * settings.half_size_epochs
+
+        def work(step: int) -> float:
+            # A step at half the side costs a quarter, and counts so: or little of the rate were left for full size.
+            return step - 0.75 * min(step, half)
+
+        total = work(self.steps * settings.epochs)
+        warm = max(1, int(total) // 25)
 
         def factor(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            done = (step - warm) / max(1, total - warm)
+            if work(step) < warm:
+                return min(1.0, (work(step) + 1) / warm)
+            done = (work(step) - warm) / max(1, total - warm)
             return 0.5 * (1 + float(torch.cos(torch.tensor(done * torch.pi)))) + 1e-3
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)

@@ -29,12 +29,15 @@ from lungsight.training.predict import predict_masks
 
 def check_network(recipe: Recipe) -> None:
     """Raise ConfigError where the recipe's network does not take its input or gives another answer."""
-    check(
-        recipe.network.name,
-        size=recipe.data.input_size,
-        masks=recipe.task == "lungs",
-        answers=None if recipe.task == "lungs" else len(GATE_CLASSES) if recipe.task == "gate" else 1,
-    )
+    height, width = recipe.data.input_size
+    sizes = [(height, width), *([(height // 2, width // 2)] if recipe.training.half_size_epochs else [])]
+    for size in sizes:
+        check(
+            recipe.network.name,
+            size=size,
+            masks=recipe.task == "lungs",
+            answers=None if recipe.task == "lungs" else len(GATE_CLASSES) if recipe.task == "gate" else 1,
+        )
 
 
 def make_split(dataset: Dataset, recipe: Recipe) -> Split:
