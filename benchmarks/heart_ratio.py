@@ -135,7 +135,7 @@ def draw(path: Path, measured: np.ndarray, reference: np.ndarray, agreed: BlandA
         axes.annotate(f"{value:+.3f}", (axes.get_xlim()[1], value), ha="right", va="bottom", fontsize=8)
     axes.set_xlabel("Cardiothoracic ratio, mean of network and people")
     axes.set_ylabel("Network less people")
-    axes.set_title(f"{agreed.items} JSRT films that the network was not trained on", fontsize=10)
+    axes.set_title(f"{agreed.items} JSRT films, each by a network that was not trained on it", fontsize=10)
     figure.tight_layout()
     figure.savefig(path)
 

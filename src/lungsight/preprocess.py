@@ -102,7 +102,7 @@ def resize_image(pixels: Gray, size: tuple[int, int]) -> Gray:
         return pixels
     shrinks = pixels.shape[0] >= height and pixels.shape[1] >= width
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    while _is_halved(pixels.shape, size):
+    while _is_halved(pixels.shape[:2], size):
         pixels = cv2.resize(pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=how)
     out: Gray = cv2.resize(pixels, (width, height), interpolation=how)
     return out
