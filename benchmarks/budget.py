@@ -2,6 +2,7 @@
 
     python benchmarks/budget.py --data $DATA --out runs/budget.jsonl --seconds 240
     python benchmarks/budget.py --data $DATA --out runs/budget.jsonl --seconds 240 --only half-8,full-16
+    python benchmarks/budget.py --costs          # seconds of a training image, by width, side, batch and memory format
 
 The U-Net trains on the paper's smaller training set (500 others and 70 % of the COVID-19 images), the CNN on the larger
 one, both without the images that judge them: those of a quarter of the patients with COVID-19 (and, for the CNN, of a
@@ -62,6 +63,8 @@ ARMS = (
     Arm("half-4", 1 / 4, half=0.85),
     Arm("half-16", 1 / 16, half=0.75),
     Arm("half-16-batch-2", 1 / 16, half=0.75, batch=2),
+    Arm("half-16-batch-4", 1 / 16, half=0.75, batch=4),
+    Arm("half-16-batch-1", 1 / 16, half=0.75, batch=1),
     Arm("half-16-rate-3", 1 / 16, half=0.75, rate=3e-3),
     Arm("half-8-rate-3", 1 / 8, half=0.75, rate=3e-3),
     Arm("full-16-batch-2", 1 / 16, batch=2),
@@ -81,6 +84,11 @@ def main() -> None:
     """Run what is not in the file yet, one line a run."""
     arguments = parse()
     torch.set_num_threads(1)
+    if arguments.costs:
+        costs()
+        return
+    if arguments.data is None or arguments.out is None:
+        raise SystemExit("--data and --out are needed, or --costs")
     done = read_lines(arguments.out)
     names = arguments.only.split(",") if arguments.only else [arm.name for arm in ARMS]
     wanted = [{arm.name: arm for arm in ARMS}[name] for name in names]
@@ -96,6 +104,36 @@ def main() -> None:
         with arguments.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
+
+
+def costs() -> None:
+    """Print what a training image of the U-Net takes: the best of two steps after one to warm up."""
+    print(f"{'width':>7}{'side':>6}{'batch':>7}{'channels':>10}{'ms an image':>13}")
+    for width in (1 / 16, 1 / 8, 1 / 4):
+        for side, batch, last in (
+            (256, 8, True),
+            (256, 8, False),
+            (256, 2, True),
+            (128, 8, True),
+            (128, 2, True),
+        ):
+            torch.manual_seed(0)
+            kind = torch.channels_last if last else torch.contiguous_format
+            recipe = load_recipe("paper-segmentation", [f"network.width={width}"])
+            network = TrainingModule(recipe, steps=1).network.to(memory_format=kind)  # type: ignore[call-overload]
+            optimiser = torch.optim.Adam(network.parameters())
+            images = torch.rand(batch, 3, side, side).contiguous(memory_format=kind)
+            target = (torch.rand(batch, 1, side, side) > 0.5).float()
+            taken = []
+            for _ in range(3):
+                begun = time.process_time()
+                loss = F.binary_cross_entropy_with_logits(network(images), target)
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                taken.append(time.process_time() - begun)
+            words = "last" if last else "first"
+            print(f"{width:7g}{side:6}{batch:7}{words:>10}{1000 * min(taken[1:]) / batch:13.1f}", flush=True)
 
 
 def load(dataset: Dataset, name: str, seed: int, cache: Path) -> tuple[Recipe, Examples, Indices, Indices]:
@@ -212,8 +250,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="one JSON line a run")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, help="one JSON line a run")
+    parser.add_argument("--costs", action="store_true", help="time steps, train nothing")
     parser.add_argument("--seconds", type=float, default=600, help="of the processor, a run")
     parser.add_argument("--only", default="", help="names of runs, with commas between")
     parser.add_argument("--seed", type=int, default=2020)

@@ -277,7 +277,13 @@ def test_the_widest_u_net_that_gets_enough_epochs(tmp_path: Path, monkeypatch: p
         recipe = found.recipe("paper-segmentation")
         assert (recipe.training.epochs, recipe.training.half_size_epochs) == wanted[1:]
         assert f"{wanted[1]} of 15 epochs, the first {wanted[2]} at half the side" in found.words
+        assert recipe.training.batch == 2 and "batches of 2" in found.words
     assert found.recipe("paper-diagnosis").training.half_size_epochs == 0
+    assert plan(tmp_path / "wide.json", 60, width=1.0).lungs_batch == 8, (
+        "the paper's own network keeps its batch"
+    )
+    monkeypatch.setattr(planning, "FEW_STEPS", 4400 * 15 // 8)
+    assert plan(tmp_path / "many.json", 60).lungs_batch == 8, "steps enough"
 
 
 @pytest.mark.usefixtures("costs")

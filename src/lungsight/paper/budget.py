@@ -23,12 +23,12 @@ NARROW_RATE, NARROW_SCHEDULE = 1e-3, "cosine"
 """Adam's default in Keras, which the paper's text implies (the recipe's 1e-4 is that Keras form's own), brought down
 to 0 along a cosine: held constant, the Dice at threshold 0.2 swings by 0.03 from one epoch to the next."""
 
-FEW_IMAGES, SMALL_BATCH = 500, 2
-"""So few training images get smaller batches, or the paper's 15 epochs are too few steps to learn anything."""
+FEW_STEPS, SMALL_BATCH = 10_000, 2
+"""Below full width, if the paper's 15 epochs are fewer steps than these, batches are smaller: steps are what a narrow
+network lacks in the time. What was tried stands in `docs/tutorials/reproduce.md`."""
 
 FEWEST_EPOCHS = 8
-"""A wider U-Net is taken only if it gets so many epochs, all but the last at half the side. What was tried stands in
-`docs/tutorials/reproduce.md`."""
+"""A wider U-Net is taken only if it gets so many epochs, all but the last at half the side."""
 
 _LUNGS_SHARE, _TRAINING_SHARE, _DIAGNOSIS_EPOCHS = 0.68, 0.88, 4
 
@@ -142,15 +142,17 @@ def _fit(
     # A validation image costs about a third of a training image: forward only.
     per_epoch = sum(train + validation / 3 for train, validation in (sizes.lungs, sizes.lungs_500))
     wanted = lungs.training.epochs
-    batch = SMALL_BATCH if sizes.lungs[0] < FEW_IMAGES else lungs.training.batch
-    lungs = lungs.with_settings(**{"training.batch": batch})
+    few = sizes.lungs[0] * wanted / lungs.training.batch < FEW_STEPS
+    small = lungs.with_settings(**{"training.batch": SMALL_BATCH}) if few else lungs
     allowed = seconds * _LUNGS_SHARE / per_epoch  # seconds for one image in all epochs together
-    lungs_width, epochs, half, cost = _lungs(lungs, width, examples, allowed, wanted)
+    lungs_width, epochs, half, cost = _lungs(lungs, small, width, examples, allowed, wanted)
     train, validation = sizes.diagnosis
     images = (train + validation / 3) * sizes.diagnosis_runs * _DIAGNOSIS_EPOCHS
     left = _TRAINING_SHARE - min(_LUNGS_SHARE, per_epoch * cost / seconds)
     diagnosis_width, _ = _widest(diagnosis, width, examples, seconds * left / max(images, 1))
     full = lungs_width >= 1
+    lungs = lungs if full else small
+    batch = lungs.training.batch
     rate = lungs.training.learning_rate if full else NARROW_RATE
     schedule = lungs.training.schedule if full else NARROW_SCHEDULE
     asked = seed = lungs.training.seed
@@ -188,7 +190,7 @@ def _fit(
 
 
 def _lungs(
-    recipe: Recipe, width: float | None, examples: Examples, allowed: float, wanted: int
+    recipe: Recipe, narrow: Recipe, width: float | None, examples: Examples, allowed: float, wanted: int
 ) -> tuple[float, int, int, float]:
     """Width, epochs, how many of them at half the side, and what an image then takes in all of them.
 
@@ -196,11 +198,12 @@ def _lungs(
     of the paper, and of these as many as it allows at full size, which come last.
 
     Args:
+        recipe, narrow: at full width, and below it.
         allowed: seconds of an image in all epochs together.
     """
     best: tuple[float, int, int, float] | None = None
     for candidate in [width] if width is not None else reversed(WIDTHS):
-        tried = recipe.with_settings(**{"network.width": candidate})
+        tried = (narrow if candidate < 1 else recipe).with_settings(**{"network.width": candidate})
         full = seconds_per_image(tried, examples)
         if candidate < 1:
             half = seconds_per_image(tried.with_settings(**{"training.half_size_epochs": 1}), examples)
@@ -248,13 +251,14 @@ def _widest(recipe: Recipe, width: float | None, examples: Examples, allowed: fl
     return best
 
 
-def first_live_seed(recipe: Recipe, examples: Examples, steps: int = 40, tries: int = 10) -> int:
+def first_live_seed(recipe: Recipe, examples: Examples, images: int = 320, tries: int = 10) -> int:
     """The recipe's seed, or the first one after it with which the U-Net starts to learn.
 
     The last ReLU of that U-Net has two channels. Often, the more so the narrower it is, both are 0 everywhere after
     the first steps, and the network answers one constant for ever. One lives whose training loss falls clearly
-    below that of the best constant, the entropy of the lungs' share, within `steps` steps.
+    below that of the best constant, the entropy of the lungs' share, within `images` images, and 40 steps at least.
     """
+    steps = max(40, images // recipe.training.batch)
     state = torch.get_rng_state()
     first = recipe.training.seed
     seeds = range(first, first + tries)
