@@ -37,7 +37,7 @@ from lungsight.training.data import Batches, Examples
 from lungsight.training.module import TrainingModule, overlap_counts
 
 Indices = NDArray[np.int64]
-DEAD_STEPS, EMA_DECAY, JUDGED = 40, 0.99, 80
+ALIVE_BY, EMA_DECAY, JUDGED = 320, 0.99, 80
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ def fit(
         images, steps = images + len(inputs), steps + 1
         losses.append(loss.item())
         shares.append(float(target.mean()))
-        if steps == DEAD_STEPS and recipe.task == "lungs" and dead(losses[-10:], shares[-10:]):
+        late = images - len(inputs) < ALIVE_BY <= images
+        if late and recipe.task == "lungs" and dead(losses[3 * steps // 4 :], shares[3 * steps // 4 :]):
             return None
     facts = {"images": images, "steps": steps, "loss": round(float(np.mean(losses[-20:])), 4)}
     return network.eval(), mean.eval(), facts
