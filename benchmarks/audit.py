@@ -245,9 +245,10 @@ def real(data: Path, folder: Path) -> dict[str, Any]:
     """Every tool on a real data set: the network learns from half of the patients, the tools see the other half."""
     from lungsight.audit.statistics import patients_of
     from lungsight.dataset.cache import load_arrays
+    from lungsight.dataset.masks import MaskFile
 
     whole = lungsight.read_dataset(data)
-    rows = [row for row in whole.rows if row.mask is not None and row.covid is not None]
+    rows = [row for row in whole.rows if isinstance(row.mask, MaskFile) and row.covid is not None]
     patients = np.array(patients_of(rows))
     names = np.unique(patients)
     first = set(np.random.default_rng(19).permutation(names)[: len(names) // 2].tolist())
@@ -283,7 +284,7 @@ def real(data: Path, folder: Path) -> dict[str, Any]:
         writer.writerow(columns)
         for row in held.rows:
             values = [getattr(row, name, None) for name in columns]
-            values[1:3] = [str(Path(row.image).resolve()), str(Path(str(row.mask)).resolve())]
+            values[1:3] = [str(Path(path).resolve()) for path in (row.image, row.mask.path)]
             values[7] = int(bool(row.covid))
             writer.writerow(["" if value is None else value for value in values])
     area = float(auroc(score_of(network, held.images), truth))
