@@ -57,14 +57,14 @@ def agree(first: Look, second: Look, *, mirrored: bool = False) -> tuple[float, 
         implausible transformation.
     """
     half = np.ascontiguousarray(second.half[:, ::-1]) if mirrored else second.half
-    matched, inverted, start = _match(first.half, half)
+    matched, inverted, moved = _match(first.half, half)
     if matched < LEAST_MATCHED:
         return 0.0, False
     one, other = first.square(), second.square()
     if mirrored:
         other = np.ascontiguousarray(other[:, ::-1])
     best = 0.0
-    for warp in _warps(one, other, start, inverted):
+    for warp in _warps(one, other, _fit(moved), inverted):
         if (
             np.abs(warp[:, :2] - np.eye(2)).max() <= MAX_CHANGE
             and np.abs(warp[:, 2]).max() <= MAX_CHANGE * SIDE
@@ -76,28 +76,27 @@ def agree(first: Look, second: Look, *, mirrored: bool = False) -> tuple[float, 
 
 
 def _match(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[float, bool, Array]:
-    """(median correlation of patches, whether inverted, the transformation of SIDE pixels that moves them so)."""
+    """(median correlation of patches, whether inverted, (patch, 3): its correlation, how far right and down it went).
+
+    A patch of a bar says nothing: it has correlation 0 and does not count in the median.
+    """
     patches = (one.astype(np.float32) - 128).ravel()[_OF_PATCH]
     patches -= patches.mean(axis=1, keepdims=True)
-    size = np.sqrt(np.square(patches).sum(axis=1))
-    # A patch of a bar says nothing.
-    varied = size > _LEAST_VARIED * _PATCH
-    if varied.sum() < len(_CORNERS) // 3:
-        return 0.0, False, np.eye(2, 3, dtype=np.float32)
+    size = np.sqrt(np.square(patches).sum(axis=1, keepdims=True))
+    varied = size[:, 0] > _LEAST_VARIED * _PATCH
+    if np.count_nonzero(varied) < len(_CORNERS) // 3:
+        return 0.0, False, np.zeros((len(_CORNERS), 3), np.float32)
+    patches /= size + 1e-6
     around = np.pad(other.astype(np.float32) - 128, _REACH)
     sums, squares = _box(around), _box(around * around)
-    sizes = np.sqrt(np.maximum(squares - sums**2 / _PATCH**2, 1)).ravel()[_PLACES[varied]]
-    products = np.matmul(around.ravel()[_OF_PLACES[varied]], patches[varied, :, None])[..., 0]
-    alike = products / (sizes * size[varied, None])
+    sizes = np.sqrt(np.maximum(squares - sums**2 / _PATCH**2, 1))
+    products = np.matmul(around.ravel().take(_OF_PLACES), patches[:, :, None])[..., 0]
+    alike = products / sizes.ravel().take(_PLACES)
     highest, lowest = alike.max(axis=1), alike.min(axis=1)
-    inverted = bool(np.median(-lowest) > np.median(highest))
+    inverted = bool(np.median(-lowest[varied]) > np.median(highest[varied]))
     found, at = (-lowest, alike.argmin(axis=1)) if inverted else (highest, alike.argmax(axis=1))
-    corners = _CORNERS[varied][:, ::-1]
-    moved = corners + np.stack([at % _SPAN, at // _SPAN], axis=1) - _REACH
-    # In pixels of SIDE, from the middle of the square.
-    from_middle = 2 * (corners + (_PATCH - HALF) / 2)
-    to_middle = 2 * (moved + (_PATCH - HALF) / 2)
-    return float(np.median(found)), inverted, _fit(from_middle, to_middle, found)
+    moved = np.stack([found * varied, at % _SPAN - _REACH, at // _SPAN - _REACH], axis=1, dtype=np.float32)
+    return float(np.median(found[varied])), inverted, moved
 
 
 def _box(values: Array) -> Array:
@@ -108,21 +107,22 @@ def _box(values: Array) -> Array:
     )
 
 
-def _fit(where: NDArray[np.float64], moved: NDArray[np.float64], trust: NDArray[np.float64]) -> Array:
-    """Affine transformation by reweighted least squares (Cauchy), drawn a little to none."""
-    known = np.c_[where, np.ones(len(where))]
+def _fit(moved: Array) -> Array:
+    """Affine transformation of SIDE pixels by reweighted least squares (Cauchy), drawn a little to none."""
+    counted = moved[:, 0] > 0
+    where = 2 * (_CORNERS[counted, ::-1] + (_PATCH - HALF) / 2)
+    known, to = np.c_[where, np.ones(len(where))], where + 2 * moved[counted, 1:]
     prior, none = np.diag([800.0, 800.0, 0.05]), np.eye(3, 2)
-    trusted = np.clip(trust, 0.05, 1) ** 2
+    trusted = np.clip(moved[counted, 0], 0.05, 1).astype(np.float64) ** 2
     weights = trusted
     for _ in range(8):
         weighted = known.T * weights
-        found = np.linalg.solve(weighted @ known + prior, weighted @ moved + prior @ none)
-        off = np.square(known @ found - moved).sum(axis=1)
-        weights = trusted / (1 + off / 4)
+        found = np.linalg.solve(weighted @ known + prior, weighted @ to + prior @ none)
+        weights = trusted / (1 + np.square(known @ found - to).sum(axis=1) / 4)
     middle = (SIDE - 1) / 2
     warp = found.T.copy()
     warp[:, 2] += middle - warp[:, :2] @ [middle, middle]
-    return warp.astype(np.float32)
+    return np.asarray(warp, np.float32)
 
 
 def _warps(one: NDArray[np.uint8], other: NDArray[np.uint8], start: Array, inverted: bool) -> Iterator[Array]:
