@@ -3,7 +3,7 @@
 Folders hold data sets that `lungsight data describe` reads. Images are dealt into two parts by a hash of their id, by
 patient; limits of `lungsight.duplicates` were set on the part `tune`, and the part `report` is what this prints. Copies
 are made of `--queries` images, one change each, and looked for among all images of the part: found means paired with
-its original. False pairs are pairs of originals of different patients; they are listed, to be looked at, since public
+its original; `--queries 0` looks at the originals alone, `--part all` at both parts. False pairs are pairs of originals of different patients; they are listed, to be looked at, since public
 sets hold true copies under two patients.
 
     python benchmarks/duplicates.py DATA/v7-cxr-224 DATA/other-hospitals/* --part report --queries 60
@@ -124,7 +124,7 @@ CHANGES: dict[str, Change] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--part", choices=["tune", "report"], default="report")
+    parser.add_argument("--part", choices=["tune", "report", "all"], default="report")
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--limit", type=int, default=0, help="Take so many images of the part only.")
     parser.add_argument("--seed", type=int, default=0)
@@ -144,7 +144,8 @@ def detection(folders: list[Path], part: str, queries: int, limit: int, seed: in
     patients: list[str] = []
     rng = np.random.default_rng(seed)
     sets = [
-        read_dataset(folder).where(lambda row: part_of(row.patient or row.id) == part) for folder in folders
+        read_dataset(folder).where(lambda row: part in ("all", part_of(row.patient or row.id)))
+        for folder in folders
     ]
     keep = min(1.0, limit / sum(map(len, sets))) if limit else 1.0
     for folder, dataset in zip(folders, sets, strict=True):
@@ -168,7 +169,7 @@ def detection(folders: list[Path], part: str, queries: int, limit: int, seed: in
         print(f"  {names[match.first]} {names[match.second]} {match.agreement:.3f}")
     known = {(match.first, match.second) for match in every}
     chosen = rng.permutation(len(images))[:queries]
-    for name, change in CHANGES.items():
+    for name, change in CHANGES.items() if queries else ():
         copies = [change(images[index], rng) for index in chosen]
         # One cluster for all originals: pairs among them are known.
         clusters = [0] * len(images) + list(range(1, queries + 1))
