@@ -3,13 +3,13 @@
 Folders hold data sets that `lungsight data describe` reads. Images are dealt into two parts by a hash of their id, by
 patient; limits of `lungsight.duplicates` were set on the part `tune`, and the part `report` is what this prints. Copies
 are made of `--queries` images, one change each, and looked for among all images of the part: found means paired with
-its original; `--queries 0` looks at the originals alone, `--part all` at both parts. False pairs are pairs of originals of different patients; they are listed, to be looked at, since public
-sets hold true copies under two patients.
+its original; `--queries 0` looks at the originals alone, `--part all` at both parts. False pairs are pairs of originals
+of different patients; they are listed, to be looked at, since public sets hold true copies under two patients.
 
     python benchmarks/duplicates.py DATA/v7-cxr-224 DATA/other-hospitals/* --part report --queries 60
     python benchmarks/duplicates.py DATA/other-hospitals/nih DATA/other-hospitals/shenzhen --speed 100000
 
-`--speed N` times each step for N images: describing and registering on up to 2,000 real ones and one changed copy of
+`--speed N` times each step for N images: describing and comparing on up to 2,000 real ones and one changed copy of
 200 of them, the search on these and on descriptors that are drawn with the real ones' mean and covariance.
 """
 

@@ -69,6 +69,16 @@ class TestProbabilities:
         with pytest.raises(DataError, match=r"line 2: the probability is no number in \[0, 1\]"):
             read_scores(scores(tmp_path / "a.csv", logits), table)
 
+    @pytest.mark.parametrize("scale", [(0.4, 100), (-3.1, 8)], ids=["percentages", "logits"])
+    def test_numbers_of_another_scale_are_refused_although_some_lie_within(
+        self, table: Dataset, tmp_path: Path, scale: tuple[float, float]
+    ) -> None:
+        # 0.4, 4.7, 9.0 ... and -3.1, -2.75, -2.4 ...
+        spread = {row.id: scale[0] + scale[1] * index / 23 for index, row in enumerate(table)}
+        assert any(0 <= value <= 1 for value in spread.values())
+        with pytest.raises(DataError, match="Turn logits and percentages into probabilities first"):
+            read_scores(scores(tmp_path / "a.csv", spread), table)
+
     def test_an_empty_cell_is_not_scored(self, table: Dataset, tmp_path: Path) -> None:
         found = read_scores(scores(tmp_path / "a.csv", perfect(table) | {"x03": ""}), table)
         result = evaluate(found)

@@ -22,6 +22,8 @@ SIZE = (256, 256)
 """(h, w) at which masks of files and of the shipped networks are compared."""
 ID_NAMES = ("id", "input", "image", "filename", "file", "name", "image_id")
 SCORE_NAMES = ("probability", "score", "prob", "prediction")
+MOST_OUTSIDE = 0.1
+"""Fraction of a table's numbers outside [0, 1] from which they are no probabilities at all."""
 NOT_A_PROBABILITY = "the probability is no number in [0, 1]"
 
 Failures = tuple[tuple[str, str], ...]
@@ -73,14 +75,15 @@ def read_scores(
     """Anybody's scores: a table with the columns `id` and `probability`.
 
     An `id` is a row's id, its image's path or file name, or its original file name. An empty cell (also 'nan' and the
-    like) means 'not scored'. A probability that is no number in [0, 1] is listed and left out. Rows of which it is
+    like) means 'not scored'. A probability that is no number in [0, 1] is listed and left out; where more than a tenth
+    of the numbers lie outside, the table is refused as one of logits or percentages. Rows of which it is
     not known whether they show the target take no part.
 
     Args:
         columns: 'id' and 'probability' -> the table's own names.
 
     Raises:
-        DataError: no such columns, no id that matches, or no probability that can be used.
+        DataError: no such columns, no id that matches, or no probabilities.
     """
     table = load_table(path)
     key = _column(table.header, columns, "id", ID_NAMES, path)
@@ -91,14 +94,18 @@ def read_scores(
     names: list[str] = []
     values: list[float] = []
     bad: list[tuple[str, str]] = []
+    outside = 0
     for line, record in table.records:
         name, value = record[key], _probability(record[score])
         if value is None:
+            outside += number(record[score]) is not None
             bad.append((name or f"line {line}", f"line {line}: {NOT_A_PROBABILITY}"))
         elif name:
             names.append(name)
             values.append(value)
-    if bad and not any(math.isfinite(value) for value in values):
+    inside = sum(map(math.isfinite, values))
+    # Logits or percentages of which some happen to lie in [0, 1] would be taken for probabilities.
+    if bad and (not inside or outside > max(1, MOST_OUTSIDE * (inside + outside))):
         raise DataError(bad[0][1], where=path, hint="Turn logits and percentages into probabilities first")
     chosen, failures = pair(names, values, known, dataset, path)
     spoiled = {name for name, _ in bad}
