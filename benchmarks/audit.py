@@ -1,7 +1,7 @@
 """The audit beside what people would use instead, on planted shortcuts and on a real data set.
 
     python benchmarks/audit.py --out compared --datalab PYTHON --deepchecks PYTHON          # planted sets
-    python benchmarks/audit.py --out compared --datalab PYTHON --deepchecks PYTHON --data V7
+    python benchmarks/audit.py --out compared-v7 --datalab PYTHON --deepchecks PYTHON --data V7
     python benchmarks/audit.py --out compared --report                                      # table and picture
 
 PYTHON is the interpreter of an environment of its own that holds cleanlab[datalab] and cleanvision, or deepchecks
