@@ -55,7 +55,7 @@ class Duplicates(Record, frozen=True):
 def in_datasets(datasets: Sequence[Dataset], progress: Progress | None = None) -> Duplicates:
     """Find films that occur more than once, in one data set or across several.
 
-    Images that cannot be read are counted and passed over. Needs memory for 128 x 128 pixels an image.
+    Images that cannot be read are counted and passed over. Needs some 26 KB of memory an image, 47 with borders.
     """
     rows = [(number, row) for number, dataset in enumerate(datasets) for row in dataset.rows]
     read: list[int] = []
