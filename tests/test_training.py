@@ -19,6 +19,7 @@ from lungsight.config import Recipe, load_recipe  # noqa: E402
 from lungsight.dataset import Dataset, read_dataset  # noqa: E402
 from lungsight.errors import ConfigError, DataError, LungsightError, ModelError, OutputError  # noqa: E402
 from lungsight.networks import Mirrored  # noqa: E402
+from lungsight.phantom import draw  # noqa: E402
 from lungsight.records import to_toml  # noqa: E402
 from lungsight.training import (  # noqa: E402
     Progress,
@@ -296,6 +297,13 @@ def test_predicted_masks_need_a_lung_run_of_that_size(dataset: Dataset, whole: d
         predict_masks(whole["the paper's lungs"], images[:, :32])
     with pytest.raises(ModelError, match="is no lung run"):
         predict_masks(whole["early stopping"], images)
+
+
+def test_masks_of_the_network_that_ships() -> None:
+    """In place of a lung run, and of any size."""
+    drawn = draw(np.random.default_rng(3), hospital="north", covid=False, size=192)
+    (found,) = predict_masks(Path("shipped"), drawn.pixels[None])
+    assert 2 * (found & drawn.mask).sum() / (found.sum() + drawn.mask.sum()) > 0.9
 
 
 def test_masks_of_a_lung_run_replace_the_tables_own(dataset: Dataset, whole: dict[str, Path]) -> None:

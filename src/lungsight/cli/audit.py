@@ -58,7 +58,7 @@ def audit(
         str | None, typer.Option(help="train, validation, test or all; default: what was held out.")
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(help="The lung run whose masks the audited run is given.")
+        Path | None, typer.Option(help="The lung run whose masks the audited run is given, or 'shipped'.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of folds, probes and choices.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Keep decoded pixels in this folder.")] = None,

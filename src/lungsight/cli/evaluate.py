@@ -41,7 +41,8 @@ def evaluate(
     masks: Annotated[
         Path | None,
         typer.Option(
-            help="Evaluate anybody's lung masks: a folder of images named by id. With RUN: the lung run to apply."
+            help="Evaluate anybody's lung masks: a folder of images named by id. With RUN: the lung run to apply, "
+            "or 'shipped'."
         ),
     ] = None,
     compare: Annotated[

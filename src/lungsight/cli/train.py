@@ -113,7 +113,8 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of split, weights and augmentation.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last whole epoch.")] = False,
     masks: Annotated[
-        Path | None, typer.Option(help="A lung run whose masks are applied, instead of the data set's own.")
+        Path | None,
+        typer.Option(help="A lung run whose masks are applied, or 'shipped', instead of the data set's own."),
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Stop before the epoch that would end later than this.")

@@ -12,11 +12,7 @@ from lungsight.config import Recipe
 from lungsight.dataset.cache import load_arrays
 from lungsight.dataset.table import Dataset
 from lungsight.files import atomic_write
-from lungsight.inference import Failure, load_model
 from lungsight.training import predict_masks
-
-SHIPPED = "shipped"
-"""In place of a run: the lung network that ships."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ def with_predicted_masks(dataset: Dataset, recipe: Recipe, run: Path, kept: Path
     ids = np.array([row.id for row in arrays.rows])
     masks = _read(kept, ids)
     if masks is None:
-        masks = _shipped(arrays.images) if str(run) == SHIPPED else predict_masks(run, arrays.images)
+        masks = predict_masks(run, arrays.images)
         with atomic_write(kept) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, ids=ids, masks=masks)
     paths = {row.id: (row.image if row.mask is None else row.mask.path) for row in dataset}
@@ -67,11 +63,3 @@ def _read(kept: Path, ids: NDArray[np.str_]) -> NDArray[np.bool_] | None:
             return np.asarray(found["masks"], bool) if np.array_equal(found["ids"], ids) else None
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _shipped(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    masks = np.zeros(images.shape, bool)
-    for index, result in enumerate(load_model().predict_many(iter(images))):
-        if not isinstance(result, Failure):
-            masks[index] = result.labels > 0
-    return masks

@@ -11,10 +11,14 @@ from torch import nn
 
 from lungsight.config import Recipe, load_recipe
 from lungsight.errors import ModelError
+from lungsight.inference import Failure, load_model
 from lungsight.networks import Mirrored
 from lungsight.training.data import network_inputs, to_input
 from lungsight.training.device import Device
 from lungsight.training.module import channels_last, make_network
+
+SHIPPED = "shipped"
+"""In place of a lung run: the lung network that ships."""
 
 
 def load_run(folder: str | Path) -> tuple[Recipe, nn.Module]:
@@ -80,7 +84,20 @@ def predict(
 
 
 def predict_masks(run: Path, images: NDArray[np.uint8], *, device: str = "auto") -> NDArray[np.bool_]:
-    """Lung masks (N, h, w) of a lung run for images (N, h, w) uint8 of the run's own size."""
+    """Lung masks (N, h, w) for images (N, h, w) uint8; none is True in an image that cannot be predicted.
+
+    Args:
+        run: a lung run, whose own size the images must have, or 'shipped', which takes any.
+
+    Raises:
+        ModelError: there is no such run.
+    """
+    if str(run) == SHIPPED:
+        masks = np.zeros(images.shape, bool)
+        for index, result in enumerate(load_model().predict_many(iter(images))):
+            if not isinstance(result, Failure):
+                masks[index] = result.labels > 0
+        return masks
     recipe, network = load_run(run)
     if recipe.task != "lungs" or images.shape[1:] != recipe.data.resized:
         raise ModelError("is no lung run of this image size", where=run)
