@@ -193,6 +193,36 @@ class TestTransplants:
         assert ((changed > 127) == lungs).mean() > 0.97
 
 
+class TestRefused:
+    """Networks that ship refuse what is no upright frontal X-ray, and with it every image of some changes."""
+
+    def test_nothing_is_left_to_compare(self) -> None:
+        rows = [Row(str(n), Path(f"{n}.png"), patient=f"p{n}", source="s", covid=n < 3) for n in range(6)]
+        before, refused = np.linspace(0, 1, 6), np.full(6, np.nan)
+        change = steps.change_record(ImageChange.BORDER, rows, before, refused, 0.5)
+        assert (change.images, change.scored, change.pooled.pairs) == (6, 0, 0)
+        assert np.isnan(
+            [change.deviation, change.flipped, change.positive_shift, change.negative_shift]
+        ).all()
+        moved = steps.transplant_record(Property.BACKGROUND, rows, before, refused, np.arange(6)[::-1])
+        assert (moved.scored, moved.donor_auroc.pairs, moved.own_auroc.pairs) == (0, 0, 0)
+        assert (moved.background_dependence, moved.own_dependence) == (0, 0)
+
+    def test_one_image_is_left(self) -> None:
+        rows = [Row(str(n), Path(f"{n}.png"), patient=f"p{n}", source="s", covid=n < 3) for n in range(6)]
+        before, after = np.linspace(0, 1, 6), np.array([0.75, *[np.nan] * 5])
+        change = steps.change_record(ImageChange.BORDER, rows, before, after, 0.5)
+        assert (change.scored, change.deviation, change.flipped, change.positive_shift) == (
+            1 / 6,
+            0.75,
+            1,
+            0.75,
+        )
+        assert np.isnan(change.negative_shift) and change.pooled.pairs == 0
+        moved = steps.transplant_record(Property.BACKGROUND, rows, before, after, np.arange(6)[::-1])
+        assert (moved.own_dependence, moved.own_auroc.pairs) == (0, 0)
+
+
 class TestProbes:
     def test_subsampling_spares_the_rare(self) -> None:
         names = [("a", True)] * 5 + [("a", False)] * 10 + [("b", False)] * 100

@@ -173,7 +173,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 def truth_of(rows: Sequence[Row]) -> Bools:
     """(N,) True for the target."""
-    return np.array([bool(row.positive) for row in rows])
+    return np.array([bool(row.positive) for row in rows], bool)
 
 
 def patients_of(rows: Sequence[Row]) -> NDArray[np.str_]:
@@ -182,11 +182,11 @@ def patients_of(rows: Sequence[Row]) -> NDArray[np.str_]:
 
 
 def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's correlation of two (N,), in [-1, 1]; 0 where one of them does not vary."""
+    """Spearman's correlation of two (N,), in [-1, 1]; 0 where one of them does not vary, or of fewer than two."""
     from scipy.stats import rankdata
 
     one, two = rankdata(first), rankdata(second)
-    if one.std() == 0 or two.std() == 0:
+    if one.size < 2 or one.std() == 0 or two.std() == 0:
         return 0.0
     return float(np.corrcoef(one, two)[0, 1])
 
