@@ -37,7 +37,7 @@ class Look:
 
     def square(self) -> NDArray[np.uint8]:
         """(SIDE, SIDE)."""
-        return self.pixels if len(self.pixels) == SIDE else _square(self.pixels)
+        return _square(self.pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def local(pixels: NDArray[np.uint8], sigma: float, smooth: float = 0) -> NDArray
 
 
 def _look(cut: NDArray[np.uint8]) -> Look:
-    square = cut if len(cut) == SIDE else _square(cut)
+    square = _square(cut)
     half = local(np.asarray(resize_image(square, (HALF, HALF)), np.uint8), HALF / 32, 0.7)
     bytes_of = np.clip(np.rint(half * 42 + 128), 0, 255).astype(np.uint8)
     return Look(cut, bytes_of, describe(square).astype(np.float16))

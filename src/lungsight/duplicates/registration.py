@@ -63,13 +63,13 @@ def agree(first: Look, second: Look, *, mirrored: bool = False) -> tuple[float, 
     one, other = first.square(), second.square()
     if mirrored:
         other = np.ascontiguousarray(other[:, ::-1])
-    best = 0.0
+    gradient, varied, best = _gradient(one), _varied(one), 0.0
     for warp in _warps(one, other, _fit(moved), inverted):
         if (
             np.abs(warp[:, :2] - np.eye(2)).max() <= MAX_CHANGE
             and np.abs(warp[:, 2]).max() <= MAX_CHANGE * SIDE
         ):
-            best = max(best, _agreement(one, other, warp, inverted))
+            best = max(best, _agreement(gradient, varied, other, warp, inverted))
         if not WORTH_A_LOOK <= best < SETTLED:
             break
     return best, inverted
@@ -146,15 +146,25 @@ def _refined(one: Array, other: Array, start: Array) -> Array | None:
     return np.asarray(found, np.float32)
 
 
-def _agreement(one: NDArray[np.uint8], other: NDArray[np.uint8], warp: Array, inverted: bool) -> float:
-    """Median over blocks of the cosine between gradients, each pixel counted by their size."""
+def _agreement(
+    gradient: tuple[Array, Array],
+    varied: NDArray[np.bool_],
+    other: NDArray[np.uint8],
+    warp: Array,
+    inverted: bool,
+) -> float:
+    """Median over blocks of the cosine between gradients, each pixel counted by their size.
+
+    Args:
+        gradient, varied: of the first square, the same for every transformation of the other.
+    """
     size = (SIDE, SIDE)
     moved = np.asarray(
         cv2.warpAffine(other, warp, size, flags=_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
     within = cv2.warpAffine(np.ones(size, np.float32), warp, size, flags=_LINEAR) > 0.99
-    valid = np.asarray(within & _varied(one) & _varied(moved), np.float32)
-    (across_one, down_one), (across_other, down_other) = _gradient(one), _gradient(moved)
+    valid = np.asarray(within & varied & _varied(moved), np.float32)
+    (across_one, down_one), (across_other, down_other) = gradient, _gradient(moved)
     along = (across_one * across_other + down_one * down_other) * valid
     most = cv2.magnitude(across_one, down_one) * cv2.magnitude(across_other, down_other) * valid
     side = SIDE // _BLOCKS

