@@ -276,13 +276,29 @@ def test_the_widest_u_net_that_gets_enough_epochs(tmp_path: Path, monkeypatch: p
         recipe = found.recipe("paper-segmentation")
         assert (recipe.training.epochs, recipe.training.half_size_epochs) == wanted[1:]
         assert f"{wanted[1]} of 15 epochs, the first {wanted[2]} at half the side" in found.words
-        assert recipe.training.batch == 2 and "batches of 2" in found.words
     assert found.recipe("paper-diagnosis").training.half_size_epochs == 0
     assert plan(tmp_path / "wide.json", 60, width=1.0).lungs_batch == 8, (
         "the paper's own network keeps its batch"
     )
-    monkeypatch.setattr(planning, "FEW_STEPS", 4400 * 15 // 8)
-    assert plan(tmp_path / "many.json", 60).lungs_batch == 8, "steps enough"
+
+
+@pytest.mark.usefixtures("costs")
+def test_batches_are_as_large_as_the_steps_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """15 epochs of 4,400 images are 8,250 steps in batches of 8, 16,500 in batches of 4, 33,000 in batches of 2."""
+    for steps, batch in ((8_250, 8), (8_251, 4), (16_500, 4), (16_501, 2), (33_001, 2)):
+        monkeypatch.setattr(planning, "FEW_STEPS", steps)
+        found = plan(tmp_path / f"{steps}.json", 60, width=0.1)
+        assert (found.lungs_epochs, found.lungs_batch) == (15, batch)
+        assert ("batches of" in found.words) == (batch != 8)
+        assert found.recipe("paper-segmentation").training.batch == batch
+
+    def cost(
+        recipe: Any, *_: object
+    ) -> float:  # 0.4167 s are 15 epochs, 8 in batches of 4, 2 in batches of 2
+        return 0.8 / float(recipe.training.batch) ** 2
+
+    monkeypatch.setattr(planning, "seconds_per_image", cost)
+    assert plan(tmp_path / "slow.json", 60, width=0.1).lungs_batch == 4, "8,800 steps; 4,400 in batches of 2"
 
 
 @pytest.mark.usefixtures("costs")

@@ -23,9 +23,9 @@ NARROW_RATE, NARROW_SCHEDULE = 1e-3, "cosine"
 """Adam's default in Keras, which the paper's text implies (the recipe's 1e-4 is that Keras form's own), brought down
 to 0 along a cosine: held constant, the Dice at threshold 0.2 swings by 0.03 from one epoch to the next."""
 
-FEW_STEPS, SMALL_BATCH = 10_000, 2
-"""Below full width, if the paper's 15 epochs are fewer steps than these, batches are smaller: steps are what a narrow
-network lacks in the time. What was tried stands in `docs/tutorials/reproduce.md`."""
+FEW_STEPS, SMALL_BATCHES = 10_000, (4, 2)
+"""Below full width, batches are as large as so many steps in the time allow, and as small as these if need be: steps
+are what a narrow network lacks. What was tried stands in `docs/tutorials/reproduce.md`."""
 
 FEWEST_EPOCHS = 5
 """A wider U-Net is taken only if it gets so many epochs, all but the last at half the side. Of the paper's larger set
@@ -44,6 +44,16 @@ class Sizes:
     lungs_500: tuple[int, int]
     diagnosis: tuple[int, int]
     diagnosis_runs: int
+
+
+@dataclass(frozen=True)
+class _UNet:
+    """One way to train the U-Net: the recipe, epochs, how many of them at half the side, seconds of an image in all."""
+
+    recipe: Recipe
+    epochs: int
+    half: int
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -144,42 +154,35 @@ def _fit(
     seconds = minutes * 60
     # A validation image costs about a third of a training image: forward only.
     per_epoch = sum(train + validation / 3 for train, validation in (sizes.lungs, sizes.lungs_500))
-    wanted = lungs.training.epochs
-    few = sizes.lungs[0] * wanted / lungs.training.batch < FEW_STEPS
-    small = lungs.with_settings(**{"training.batch": SMALL_BATCH}) if few else lungs
     allowed = _MARGIN * seconds * _LUNGS_SHARE / per_epoch  # seconds for one image in all epochs together
-    lungs_width, epochs, half, cost = _lungs(lungs, small, width, examples, allowed, wanted)
+    chosen = _lungs(lungs, width, examples, allowed, sizes.lungs[0])
     train, validation = sizes.diagnosis
     images = (train + validation / 3) * sizes.diagnosis_runs * _DIAGNOSIS_EPOCHS
-    left = _TRAINING_SHARE - min(_LUNGS_SHARE, per_epoch * cost / seconds)
+    left = _TRAINING_SHARE - min(_LUNGS_SHARE, per_epoch * chosen.cost / seconds)
     diagnosis_width, _ = _widest(diagnosis, width, examples, seconds * left / max(images, 1))
-    full = lungs_width >= 1
-    lungs = lungs if full else small
-    batch = lungs.training.batch
-    rate = lungs.training.learning_rate if full else NARROW_RATE
-    schedule = lungs.training.schedule if full else NARROW_SCHEDULE
     asked = seed = lungs.training.seed
+    wanted, batch = lungs.training.epochs, chosen.recipe.training.batch
+    lungs_width = chosen.recipe.network.width
+    full = lungs_width >= 1
+    rate, schedule = chosen.recipe.training.learning_rate, chosen.recipe.training.schedule
     if not full:
-        narrow = {
-            "network.width": lungs_width,
-            "training.learning_rate": rate,
-            "training.half_size_epochs": half,
-        }
-        seed = first_live_seed(lungs.with_settings(**narrow), examples)
+        seed = first_live_seed(
+            chosen.recipe.with_settings(**{"training.half_size_epochs": chosen.half}), examples
+        )
     words = (
         f"Fitted to {minutes:g} minutes on this machine: U-Net at width {lungs_width:g} "
-        f"({'full' if full else 'filters ' + _filters(lungs_width)}), {epochs} of {wanted} epochs"
-        f"{f', the first {half} at half the side' if half else ''}"
+        f"({'full' if full else 'filters ' + _filters(lungs_width)}), {chosen.epochs} of {wanted} epochs"
+        f"{f', the first {chosen.half} at half the side' if chosen.half else ''}"
         f"{'' if full else ', Adam at 0.001 falling to 0 along a cosine'}"
-        f"{f', batches of {batch}' if batch == SMALL_BATCH else ''}; "
+        f"{f', batches of {batch}' if batch != lungs.training.batch else ''}; "
         f"CNN at width {diagnosis_width:g}."
         f"{'' if seed == asked else f' Seed {seed}: with {asked} this U-Net died at its two-channel ReLU.'}"
     )
     return Plan(
         minutes,
         lungs_width,
-        epochs,
-        half,
+        chosen.epochs,
+        chosen.half,
         rate,
         schedule,
         batch,
@@ -192,32 +195,54 @@ def _fit(
     )
 
 
-def _lungs(
-    recipe: Recipe, narrow: Recipe, width: float | None, examples: Examples, allowed: float, wanted: int
-) -> tuple[float, int, int, float]:
-    """Width, epochs, how many of them at half the side, and what an image then takes in all of them.
+def _lungs(recipe: Recipe, width: float | None, examples: Examples, allowed: float, images: int) -> _UNet:
+    """The widest U-Net that gets `FEWEST_EPOCHS` in the time.
 
-    The widest U-Net that gets `FEWEST_EPOCHS` in the time; of that one as many epochs as the time allows, up to those
-    of the paper, and of these as many as it allows at full size, which come last.
+    Of that one as many epochs as the time allows, up to those of the paper, and of these as many as it allows at full
+    size, which come last.
 
     Args:
-        recipe, narrow: at full width, and below it.
+        recipe: the paper's own.
+        width: only this one; None: choose.
         allowed: seconds of an image in all epochs together.
+        images: of an epoch.
     """
-    best: tuple[float, int, int, float] | None = None
+    best: _UNet | None = None
     for candidate in [width] if width is not None else reversed(WIDTHS):
-        tried = (narrow if candidate < 1 else recipe).with_settings(**{"network.width": candidate})
-        full = seconds_per_image(tried, examples)
+        tried = recipe.with_settings(**{"network.width": candidate})
         if candidate < 1:
-            half = seconds_per_image(tried.with_settings(**{"training.half_size_epochs": 1}), examples)
-            epochs, first = share_epochs(allowed, full, half, wanted)
+            found = _narrow(tried, examples, allowed, images)
         else:  # the paper's own network is trained as the paper did
-            half, epochs, first = 0.0, max(1, min(wanted, int(allowed / full))), 0
-        if best is not None and epochs < FEWEST_EPOCHS:
+            cost = seconds_per_image(tried, examples)
+            epochs = max(1, min(recipe.training.epochs, int(allowed / cost)))
+            found = _UNet(tried, epochs, 0, epochs * cost)
+        if best is not None and found.epochs < FEWEST_EPOCHS:
             break
-        best = candidate, epochs, first, (epochs - first) * full + first * half
+        best = found
     if best is None:
         raise ValueError("there are no widths")
+    return best
+
+
+def _narrow(recipe: Recipe, examples: Examples, allowed: float, images: int) -> _UNet:
+    """Of the batches tried, from the recipe's own down, the first that makes `FEW_STEPS`, else that of most steps."""
+    most = -1.0
+    for batch in (recipe.training.batch, *SMALL_BATCHES):
+        tried = recipe.with_settings(
+            **{
+                "training.batch": batch,
+                "training.learning_rate": NARROW_RATE,
+                "training.schedule": NARROW_SCHEDULE,
+            }
+        )
+        full = seconds_per_image(tried, examples)
+        half = seconds_per_image(tried.with_settings(**{"training.half_size_epochs": 1}), examples)
+        epochs, first = share_epochs(allowed, full, half, recipe.training.epochs)
+        steps = images * epochs / batch
+        if steps > most:
+            most, best = steps, _UNet(tried, epochs, first, (epochs - first) * full + first * half)
+        if steps >= FEW_STEPS:
+            break
     return best
 
 
