@@ -137,6 +137,7 @@ class Caution(StrEnum):
     NO_MIXED_SOURCE = "no_mixed_source"
     TRAINED_ON = "trained_on"
     MASK_FORMAT = "mask_format"
+    MASKS_TURNED = "masks_turned"
     SUBSOURCES_LEFT_OUT = "subsources_left_out"
     UNCERTAIN = "uncertain"
 
@@ -630,6 +631,7 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         "those of held-out images are on their cards",
         Caution.MASK_FORMAT: "the masks hardly overlap with the true ones (Dice {names}): a file format that was read "
         "wrongly, or masks of other images",
+        Caution.MASKS_TURNED: "the masks look {names}: turned back, they overlap far better with the true ones",
         Caution.SUBSOURCES_LEFT_OUT: "{count} of {of} sub-sources with the most pairs are shown",
         Caution.UNCERTAIN: "{count} of {of} images are called uncertain by the model: they are counted apart",
     },
