@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import logging
@@ -441,6 +442,63 @@ def test_a_slow_head_is_cut_off(impatient: Server, head: bytes) -> None:
             received += connection.recv(4096)
         connection.sendall(b"GET /h")
         assert connection.recv(100) == b""
+
+
+def chunked(size: int, count: int, kept: bytes = b"") -> bytes:
+    """A request whose body comes in so many chunks of so many bytes; `kept` begins it in a chunk of its own."""
+    chunk = b"%x\r\n%s\r\n" % (size, b"-" * size)
+    return (
+        b"POST /v1/predictions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\nConnection: close\r\n\r\n"
+        + (b"%x\r\n%s\r\n" % (len(kept), kept) if kept else b"")
+        + chunk * count
+        + b"0\r\n\r\n"
+    )
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "refused"), [(1, 2_002, True), (1, 2_000, False), (63, 9_000, True), (64, 9_000, False)]
+)
+def test_a_body_in_chunks_of_a_byte_is_refused(server: Server, size: int, count: int, refused: bool) -> None:
+    """One such body kept the event loop from everybody else for seconds."""
+    answer = b"reset"  # as the system does where part of what was sent is not read
+    with (
+        contextlib.suppress(ConnectionError),
+        socket.create_connection(("127.0.0.1", server.port), 60) as connection,
+    ):
+        connection.sendall(chunked(size, count))
+        answer = connection.makefile("rb").read()
+    assert (answer == b"reset" or b"too small chunks" in answer) == refused
+    assert refused or answer.startswith(b"HTTP/1.1 400")
+
+
+def test_others_are_answered_while_bodies_come_in_chunks_of_a_byte(server: Server) -> None:
+    body, ended = chunked(1, 400_000, PART), threading.Event()
+
+    def attack() -> None:
+        while not ended.is_set():
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", server.port), 60) as one,
+            ):
+                one.sendall(body)
+                one.recv(100)
+
+    attackers = [threading.Thread(target=attack) for _ in range(3)]
+    for attacker in attackers:
+        attacker.start()
+    try:
+        for _ in range(10):
+            start = time.monotonic()
+            assert httpx.get(f"http://127.0.0.1:{server.port}/healthz", timeout=30).status_code == 200
+            assert time.monotonic() - start < 2, "a second is the goal; the machine may be busy"
+    finally:
+        ended.set()
+        for attacker in attackers:
+            attacker.join()
 
 
 def test_who_does_not_read_is_cut_off(networks: Path) -> None:
