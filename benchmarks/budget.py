@@ -60,6 +60,8 @@ ARMS = (
     Arm("half-8", 1 / 8, half=0.75),
     Arm("full-8", 1 / 8),
     Arm("half-8-batch-2", 1 / 8, half=0.75, batch=2),
+    Arm("half-8-batch-4", 1 / 8, half=0.75, batch=4),
+    Arm("less-half-8-batch-4", 1 / 8, half=0.5, batch=4),
     Arm("half-4", 1 / 4, half=0.85),
     Arm("half-16", 1 / 16, half=0.75),
     Arm("half-16-batch-2", 1 / 16, half=0.75, batch=2),
