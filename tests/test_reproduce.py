@@ -277,6 +277,9 @@ def test_the_widest_u_net_that_gets_enough_epochs(tmp_path: Path, monkeypatch: p
         assert (recipe.training.epochs, recipe.training.half_size_epochs) == wanted[1:]
         assert f"{wanted[1]} of 15 epochs, the first {wanted[2]} at half the side" in found.words
     assert found.recipe("paper-diagnosis").training.half_size_epochs == 0
+    assert found.diagnosis_width < 1 and found.recipe("paper-diagnosis").training.patience == 3
+    assert plan(tmp_path / "none.json", None, width=0.5).recipe("paper-diagnosis").training.patience == 1
+    assert plan(tmp_path / "full.json", 60, width=1.0).recipe("paper-diagnosis").training.patience == 1
     assert plan(tmp_path / "wide.json", 60, width=1.0).lungs_batch == 8, (
         "the paper's own network keeps its batch"
     )

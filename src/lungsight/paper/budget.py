@@ -23,6 +23,10 @@ NARROW_RATE, NARROW_SCHEDULE = 1e-3, "cosine"
 """Adam's default in Keras, which the paper's text implies (the recipe's 1e-4 is that Keras form's own), brought down
 to 0 along a cosine: held constant, the Dice at threshold 0.2 swings by 0.03 from one epoch to the next."""
 
+NARROW_PATIENCE = 3
+"""Epochs without a lower validation loss after which a CNN below full width stops; the paper's stopped after one, its
+second. A narrow one is then at the mercy of a single epoch."""
+
 FEW_STEPS, SMALL_BATCHES = 10_000, (4, 2)
 """Below full width, batches are as large as so many steps in the time allow, and as small as these if need be: steps
 are what a narrow network lacks. What was tried stands in `docs/tutorials/reproduce.md`."""
@@ -87,6 +91,8 @@ class Plan:
             changes["training.learning_rate"] = self.lungs_rate
             changes["training.schedule"] = self.lungs_schedule
             changes["training.batch"] = self.lungs_batch
+        elif self.diagnosis_width < 1 and self.minutes is not None:
+            changes["training.patience"] = NARROW_PATIENCE
         changes["training.seed"] = self.seed
         return recipe.with_settings(**changes)
 
@@ -175,7 +181,8 @@ def _fit(
         f"{f', the first {chosen.half} at half the side' if chosen.half else ''}"
         f"{'' if full else ', Adam at 0.001 falling to 0 along a cosine'}"
         f"{f', batches of {batch}' if batch != lungs.training.batch else ''}; "
-        f"CNN at width {diagnosis_width:g}."
+        f"CNN at width {diagnosis_width:g}"
+        f"{f', stopped after {NARROW_PATIENCE} epochs without gain' if diagnosis_width < 1 else ''}."
         f"{'' if seed == asked else f' Seed {seed}: with {asked} this U-Net died at its two-channel ReLU.'}"
     )
     return Plan(
@@ -188,7 +195,7 @@ def _fit(
         batch,
         diagnosis_width,
         diagnosis.training.epochs,
-        minutes * left * 1.3 / sizes.diagnosis_runs,
+        minutes * left / sizes.diagnosis_runs,
         asked,
         seed,
         words,
