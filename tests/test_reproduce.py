@@ -253,8 +253,12 @@ def test_epochs_are_shared_out_by_hand() -> None:
     """An image takes 4 s at full size and 1 s at half the side."""
     assert share_epochs(60, 4, 1, wanted=15) == (15, 0), "all at full size"
     assert share_epochs(59, 4, 1, wanted=15) == (15, 1)
-    assert share_epochs(18, 4, 1, wanted=15) == (15, 14), "the last one at full size"
-    assert share_epochs(17.9, 4, 1, wanted=15) == (14, 13)
+
+    assert share_epochs(27, 4, 1, wanted=15) == (15, 11)
+    assert share_epochs(24, 4, 1, wanted=15) == (15, 12), "as long at full size as at half the side"
+    assert share_epochs(23.9, 4, 1, wanted=15) == (14, 11)
+    assert share_epochs(16, 4, 1, wanted=15) == (10, 8), "as long at full size as at half the side"
+    assert share_epochs(15.9, 4, 1, wanted=15) == (9, 7)
     assert share_epochs(5, 4, 1, wanted=15) == (2, 1)
     assert share_epochs(1, 4, 1, wanted=15) == (1, 0), "never without one"
 
@@ -263,14 +267,14 @@ def test_epochs_are_shared_out_by_hand() -> None:
 def test_the_widest_u_net_that_gets_enough_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """0.9 of 68 % of 60 minutes for 5,286.7 images (a validation image is a third): 0.4167 s each."""
     monkeypatch.setattr(planning, "FEWEST_EPOCHS", 8)
-    # Width 1/4 takes a sixteenth: 1 epoch at full size, 7 at half the side.
-    scale = 0.4167 / (1 / 16 * (1 + 7 / 4))
+    # Width 1/4 takes a sixteenth: 2 epochs at full size, 6 at half the side.
+    scale = 0.4167 / (1 / 16 * (2 + 6 / 4))
 
     def cost(recipe: Any, *_: object) -> float:
         return float(slower * recipe.network.width**2 / (4 if recipe.training.half_size_epochs else 1))
 
     monkeypatch.setattr(planning, "seconds_per_image", cost)
-    for slower, wanted in ((0.99 * scale, (0.25, 8, 7)), (1.02 * scale, (0.125, 15, 6))):
+    for slower, wanted in ((0.99 * scale, (0.25, 8, 6)), (1.02 * scale, (0.125, 15, 2))):
         found = plan(tmp_path / f"{slower}.json", 60)
         assert (found.lungs_width, found.lungs_epochs, found.lungs_half_size_epochs) == wanted
         recipe = found.recipe("paper-segmentation")

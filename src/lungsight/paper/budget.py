@@ -32,7 +32,7 @@ FEW_STEPS, SMALL_BATCHES = 10_000, (4, 2)
 are what a narrow network lacks. What was tried stands in `docs/tutorials/reproduce.md`."""
 
 FEWEST_EPOCHS = 5
-"""A wider U-Net is taken only if it gets so many epochs, all but the last at half the side. Of the paper's larger set
+"""A wider U-Net is taken only if it gets so many epochs, most of them at half the side. Of the paper's larger set
 that is some 20,000 images; at 3,000 width 1/8 is as good as 1/16 in the same time."""
 
 _MARGIN = 0.9
@@ -256,15 +256,21 @@ def _narrow(recipe: Recipe, examples: Examples, allowed: float, images: int) -> 
 def share_epochs(allowed: float, full: float, half: float, wanted: int) -> tuple[int, int]:
     """Epochs in all, and how many of them, the first, at half the side.
 
+    As many epochs as the time allows with no more of it at half the side than at full size, and of these as many as it
+    allows at full size; one at full size at least.
+
     Args:
         allowed, full, half: seconds of an image: in all epochs, in one, in one at half the side.
         wanted: at most so many epochs.
     """
-    for last in range(wanted, 0, -1):
-        if last * full + (wanted - last) * half <= allowed:
-            return wanted, wanted - last
-    first = max(0, int((allowed - full) / half))
-    return first + 1, first
+    for epochs in range(wanted, 0, -1):
+        for last in range(epochs, 0, -1):
+            first = epochs - last
+            if last * full + first * half <= allowed:
+                if last * full >= first * half:
+                    return epochs, first
+                break
+    return 1, 0
 
 
 def _filters(width: float) -> str:
