@@ -84,3 +84,25 @@ def test_where_it_does_not_fit_it_is_refused(phantoms: Path, tmp_path: Path) -> 
     recipe = load_recipe("paper-segmentation").with_settings(**SMALL | {"data.size": [80, 80]}, **half)
     with pytest.raises(ConfigError, match="multiples of 16"):
         train(recipe, read_dataset(phantoms), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "first"),
+    [("paper-segmentation", 0.5, True), ("paper-segmentation", 0.49, False), ("paper-diagnosis", 1.0, False)],
+)
+def test_a_wide_unet_trains_channels_first_on_a_cpu_to_the_same_loss(
+    name: str, width: float, first: bool
+) -> None:
+    recipe = load_recipe(name).with_settings(**{"network.width": width, "data.size": [64, 64]})
+    module = TrainingModule(recipe, steps=1)
+    images = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    shown = module.laid_out(images)
+    assert torch.equal(shown, images) and shown.is_contiguous() == first
+    wide = next(part for part in module.network.parameters() if part.dim() == 4 and part.shape[1] > 1)
+    assert wide.is_contiguous() == first
+    if first:
+        target = (torch.rand(2, 1, 64, 64) > 0.5).float()
+        loss = module.training_step((images, target), 0)["loss"]
+        module.network.to(memory_format=torch.channels_last)
+        again = torch.nn.functional.binary_cross_entropy_with_logits(module.network(images), target)
+        assert loss.item() == pytest.approx(again.item(), abs=1e-5)

@@ -328,7 +328,7 @@ def _learns(recipe: Recipe, examples: Examples, steps: int) -> bool:
             torch.bfloat16,
             enabled=_fast(recipe),
         ):
-            logits = module.network(images)
+            logits = module.network(module.laid_out(images))
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -374,7 +374,7 @@ def seconds_per_image(recipe: Recipe, examples: Examples, steps: int = 3) -> flo
             torch.bfloat16,
             enabled=_fast(recipe),
         ):
-            logits = module.network(images)
+            logits = module.network(module.laid_out(images))
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -31,6 +31,16 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
+def trains_plain(recipe: Recipe) -> bool:
+    """Whether a CPU trains the network faster with its weights laid out channels first.
+
+    So does the paper's U-Net from half width on: channels last is a third faster forwards and takes up to twice as long
+    backwards (two cores of an AMD EPYC, batches of 4: 4.4 s an image instead of 6.3 at full width; at a quarter of the
+    width it is the other way round).
+    """
+    return recipe.network.name == "paper-unet" and recipe.network.width >= 0.5
+
+
 def overlap_counts(logits: Tensor, target: Tensor, threshold: float) -> Tensor:
     """(N, 3): pixels in both, predicted, true, for each image."""
     predicted = torch.sigmoid(logits) >= threshold
@@ -98,9 +108,15 @@ class TrainingModule(lightning.LightningModule):
     def __init__(self, recipe: Recipe, steps: int) -> None:
         super().__init__()
         self.recipe, self.steps = recipe, steps
-        self.network = channels_last(make_network(recipe))
+        self.network = make_network(recipe)
+        if not trains_plain(recipe):
+            channels_last(self.network)
         self._sums: dict[str, float] = {}
         self._count = 0.0
+
+    def laid_out(self, images: Tensor) -> Tensor:
+        """A training batch in the layout in which the network trains fastest; (N, C, h, w) as before."""
+        return images.contiguous() if trains_plain(self.recipe) and images.device.type == "cpu" else images
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.recipe.task == "gate":
@@ -126,6 +142,7 @@ class TrainingModule(lightning.LightningModule):
         images, target, *sizes = batch
         if self.current_epoch < self.recipe.training.half_size_epochs:
             images, target = half_size(images, target)
+        images = self.laid_out(images)
         if hasattr(self.network, "training_loss"):  # a network with a loss of its own
             logits, loss = self.network.training_loss(images, target)  # type: ignore[operator]
         else:
