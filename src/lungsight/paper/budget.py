@@ -16,6 +16,7 @@ from lungsight.config import Recipe, load_recipe
 from lungsight.files import write_json
 from lungsight.training.data import Batches, Examples
 from lungsight.training.device import Device
+from lungsight.training.memory import kept_memory
 from lungsight.training.module import TrainingModule, half_size
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
@@ -138,7 +139,10 @@ def make_plan(
             words,
         )
     else:
-        plan = _stored(path, minutes, width, asked) or _fit(minutes, width, examples, sizes, lungs, diagnosis)
+        with kept_memory(Device.of("auto").kind):  # as in training
+            plan = _stored(path, minutes, width, asked) or _fit(
+                minutes, width, examples, sizes, lungs, diagnosis
+            )
     write_json(path, asdict(plan))
     return plan
 

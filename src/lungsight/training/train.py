@@ -26,6 +26,7 @@ from lungsight.training.callbacks import (
 )
 from lungsight.training.data import Batches, DataModule, Examples, marks_several
 from lungsight.training.device import Device
+from lungsight.training.memory import kept_memory
 from lungsight.training.module import TrainingModule, make_network
 from lungsight.training.prepare import check_network, make_split, prepare, select_rows, with_target_of
 from lungsight.training.processes import Processes
@@ -148,7 +149,8 @@ def fit(
     )
     try:
         # weights_only: a checkpoint is read as data, never as a pickled program.
-        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        with kept_memory(device.kind):
+            trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     except OSError as error:
         raise _cannot_write(folder, (error.strerror or str(error)).lower()) from error
     except OutputError as error:
