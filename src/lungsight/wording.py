@@ -137,7 +137,13 @@ class Caution(StrEnum):
     NO_MIXED_SOURCE = "no_mixed_source"
     TRAINED_ON = "trained_on"
     MASK_FORMAT = "mask_format"
-    MASKS_TURNED = "masks_turned"
+    MASKS_MIRRORED = "masks_mirrored"
+    MASKS_FLIPPED = "masks_flipped"
+    MASKS_UPSIDE_DOWN = "masks_upside_down"
+    MASKS_TRANSPOSED = "masks_transposed"
+    MASKS_CLOCKWISE = "masks_clockwise"
+    MASKS_ANTICLOCKWISE = "masks_anticlockwise"
+    MASKS_TRANSPOSED_OTHER = "masks_transposed_other"
     SUBSOURCES_LEFT_OUT = "subsources_left_out"
     UNCERTAIN = "uncertain"
 
@@ -376,6 +382,8 @@ OLD_GATE_CLASSES: dict[str, str] = {
     "no chest X-ray": GateClass.NOT_A_CHEST_XRAY,
 }
 """Names in cards that were written before."""
+
+_BACK = ": turned back, they overlap far better with the true ones"
 
 WORDS: dict[type[StrEnum], dict[str, str]] = {
     Flag: {
@@ -631,7 +639,13 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         "those of held-out images are on their cards",
         Caution.MASK_FORMAT: "the masks hardly overlap with the true ones (Dice {names}): a file format that was read "
         "wrongly, or masks of other images",
-        Caution.MASKS_TURNED: "the masks look {names}: turned back, they overlap far better with the true ones",
+        Caution.MASKS_MIRRORED: f"the masks look mirrored left to right{_BACK}",
+        Caution.MASKS_FLIPPED: f"the masks look mirrored top to bottom{_BACK}",
+        Caution.MASKS_UPSIDE_DOWN: f"the masks look turned by 180 degrees{_BACK}",
+        Caution.MASKS_TRANSPOSED: f"the masks look mirrored about the diagonal{_BACK}",
+        Caution.MASKS_CLOCKWISE: f"the masks look turned by 90 degrees clockwise{_BACK}",
+        Caution.MASKS_ANTICLOCKWISE: f"the masks look turned by 90 degrees anticlockwise{_BACK}",
+        Caution.MASKS_TRANSPOSED_OTHER: f"the masks look mirrored about the other diagonal{_BACK}",
         Caution.SUBSOURCES_LEFT_OUT: "{count} of {of} sub-sources with the most pairs are shown",
         Caution.UNCERTAIN: "{count} of {of} images are called uncertain by the model: they are counted apart",
     },

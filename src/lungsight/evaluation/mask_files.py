@@ -28,14 +28,14 @@ SUSPICIOUS_DICE = 0.1
 TURNED_BETTER, TURNED_OFTEN, TURNED_IMAGES = 0.05, 0.75, 200
 """Masks look turned where that lifts the mean Dice by more than the first, and that of this part of the images looked
 at: mirrored masks of lungs still have a Dice of 0.78, which nobody would question."""
-_TURNED: dict[str, Callable[[Mask], Mask]] = {
-    "mirrored left to right": lambda masks: masks[:, :, ::-1],
-    "mirrored top to bottom": lambda masks: masks[:, ::-1],
-    "turned by 180 degrees": lambda masks: masks[:, ::-1, ::-1],
-    "mirrored about the diagonal": lambda masks: masks.transpose(0, 2, 1),
-    "turned by 90 degrees clockwise": lambda masks: np.rot90(masks, 1, (1, 2)),
-    "turned by 90 degrees anticlockwise": lambda masks: np.rot90(masks, -1, (1, 2)),
-    "mirrored about the other diagonal": lambda masks: masks[:, ::-1, ::-1].transpose(0, 2, 1),
+_TURNED: dict[Caution, Callable[[Mask], Mask]] = {
+    Caution.MASKS_MIRRORED: lambda masks: masks[:, :, ::-1],
+    Caution.MASKS_FLIPPED: lambda masks: masks[:, ::-1],
+    Caution.MASKS_UPSIDE_DOWN: lambda masks: masks[:, ::-1, ::-1],
+    Caution.MASKS_TRANSPOSED: lambda masks: masks.transpose(0, 2, 1),
+    Caution.MASKS_CLOCKWISE: lambda masks: np.rot90(masks, 1, (1, 2)),
+    Caution.MASKS_ANTICLOCKWISE: lambda masks: np.rot90(masks, -1, (1, 2)),
+    Caution.MASKS_TRANSPOSED_OTHER: lambda masks: masks[:, ::-1, ::-1].transpose(0, 2, 1),
 }
 """What the masks are, and what undoes it."""
 
@@ -105,11 +105,11 @@ def _turned(masks: Mask, truth: Mask) -> Note | None:
     step = -(-len(masks) // TURNED_IMAGES)
     masks, truth = masks[::step], truth[::step]
     given = _dice(masks, truth)
-    tried = {name: np.nan_to_num(_dice(undo(masks), truth) - given) for name, undo in _TURNED.items()}
-    name = max(tried, key=lambda name: float(tried[name].mean()))
-    gained = tried[name]
+    tried = {code: np.nan_to_num(_dice(undo(masks), truth) - given) for code, undo in _TURNED.items()}
+    code = max(tried, key=lambda code: float(tried[code].mean()))
+    gained = tried[code]
     found = gained.mean() > TURNED_BETTER and (gained > 0).mean() >= TURNED_OFTEN
-    return Note(Caution.MASKS_TURNED, names=(name,)) if found else None
+    return Note(code) if found else None
 
 
 def _dice(masks: Mask, truth: Mask) -> NDArray[np.float64]:

@@ -207,10 +207,7 @@ def _fit(
 
 
 def _lungs(recipe: Recipe, width: float | None, examples: Examples, allowed: float, images: int) -> _UNet:
-    """The widest U-Net that gets `FEWEST_EPOCHS` in the time.
-
-    Of that one as many epochs as the time allows, up to those of the paper, and of these as many as it allows at full
-    size, which come last.
+    """The widest U-Net that gets `FEWEST_EPOCHS` in the time, with the epochs that `share_epochs` gives it.
 
     Args:
         recipe: the paper's own.
