@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -213,6 +214,19 @@ def huge(root: Any) -> None:
     )
 
 
+def many_times(root: Any) -> None:
+    """A dozen layers that are one table of forty million zeros, which takes no room in the file: 2 GB in memory."""
+    inner = root["model_weights"].create_group("big/big")
+    inner.create_dataset("kernel:0", (400, 100_000), "f4", chunks=(1, 1000))
+    inner.create_dataset("bias:0", (100_000,), "f4", chunks=(1000,))
+    root["model_weights/big"].attrs["weight_names"] = [b"big/kernel:0", b"big/bias:0"]
+    root["model_weights"].attrs["layer_names"] = [b"big"] * 12
+
+
+def no_end(root: Any) -> None:
+    root["model_weights"].attrs["layer_names"] = [b"dense"] * 3000
+
+
 def wrong_name(root: Any) -> None:
     root["model_weights/conv2d"].attrs["weight_names"] = [b"conv2d/nothing:0", b"conv2d/bias:0"]
 
@@ -288,8 +302,8 @@ def bomb(path: Path) -> None:
 
 
 CHANGES = (
-    a_lambda, softmax, huge, wrong_name, climbing, outside, external, not_finite, text, transposed, fewer, deep,
-    no_object,
+    a_lambda, softmax, huge, many_times, no_end, wrong_name, climbing, outside, external, not_finite, text, transposed,
+    fewer, deep, no_object,
 )  # fmt: skip
 
 
@@ -301,8 +315,13 @@ CHANGES = (
 def test_a_file_that_means_harm_gets_a_clear_error(write: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "n.h5"
     write(path)
-    with pytest.raises(ModelError) as caught:
-        read_keras(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError) as caught:
+            read_keras(path)
+        assert tracemalloc.get_traced_memory()[1] < 300 * 2**20
+    finally:
+        tracemalloc.stop()
     assert caught.value.where == str(path) and caught.value.hint
     assert "Jane" not in str(caught.value) and "passwd" not in str(caught.value)
 

@@ -25,9 +25,9 @@ LAYERS = frozenset(
     {"InputLayer", "Conv2D", "MaxPooling2D", "Dropout", "UpSampling2D", "Concatenate", "Flatten", "Dense"}
 )
 """Kinds of layers that the two networks have; a file with another one is refused."""
-MAX_FILE = 2 * 2**30
-MAX_VALUES = 100_000_000
-"""Of one layer; the U-Net's largest has 9.4 million, the CNN's dense layer 14 million."""
+MAX_FILE = 2**30
+MAX_LAYERS, MAX_VALUES = 500, 150_000_000
+"""Layers, and values of all of them together: the U-Net has 31 million, with its optimiser's three times as many."""
 _HINT = "Only the paper's U-Net (zhixuhao's form) and its CNN are read"
 
 
@@ -63,7 +63,7 @@ def read_keras(path: str | Path) -> KerasNetwork:
     require("h5py", feature="Reading Keras files", extra="train")
     try:
         if file.stat().st_size > MAX_FILE:
-            raise _refused(file, "is larger than 2 GiB")
+            raise _refused(file, "is larger than 1 GiB")
         with file.open("rb") as start:
             zipped = start.read(4) == b"PK\x03\x04"
         config, layers = _read_zip(file) if zipped else _read_h5(file, None)
@@ -114,13 +114,23 @@ def _read_h5(file: Path, data: io.BytesIO | None, config: Any = None) -> tuple[A
             config = json.loads(text)
         group = root.get("model_weights", root)
         if "layer_names" in group.attrs:
-            names = [_text(name) for name in group.attrs["layer_names"]]
-            found = [_named(group, name, file) for name in names]
+            names = _few(group.attrs["layer_names"], file)
+            found = [_named(group, _text(name), file) for name in names]
         elif "layers" in root:
-            found = [_numbered(root["layers"][name], file) for name in sorted(root["layers"], key=_natural)]
+            names = sorted(_few(root["layers"], file), key=_natural)
+            found = [_numbered(root["layers"][name], file) for name in names]
         else:
             raise _refused(file, "holds no layers that Keras names")
-        return config, [layer for layer in found if layer is not None]
+        # A layer may be named again and again, and a few bytes may stand for any number of zeros.
+        if sum(values.size for layer in found for values in layer) > MAX_VALUES:
+            raise _refused(file, "its layers' weights are of another kind or size")
+        return config, [_layer(layer, file) for layer in found if layer]
+
+
+def _few(names: Any, file: Path) -> Any:
+    if len(names) > MAX_LAYERS:
+        raise _refused(file, "has too many layers")
+    return names
 
 
 def _text(name: Any) -> str:
@@ -133,19 +143,19 @@ def _natural(name: str) -> tuple[str, int]:
     return (stem, int(number)) if stem and number.isascii() and number.isdigit() else (name, 0)
 
 
-def _named(group: Any, name: str, file: Path) -> _Layer | None:
-    """A layer by Keras 2's names, e.g. 'conv2d/conv2d/kernel:0'."""
+def _named(group: Any, name: str, file: Path) -> list[Any]:
+    """A layer's weights by Keras 2's names, e.g. 'conv2d/conv2d/kernel:0'."""
     inner = _inside(group, name, file)
-    names = [_text(item) for item in inner.attrs.get("weight_names", ())]
-    return _layer([_values(_inside(inner, item, file), file) for item in names], file)
+    names = _few(inner.attrs.get("weight_names", ()), file)
+    return [_checked(_inside(inner, _text(item), file), file) for item in names]
 
 
-def _numbered(group: Any, file: Path) -> _Layer | None:
-    """A layer by Keras 3's numbers: 'vars/0' and 'vars/1'."""
+def _numbered(group: Any, file: Path) -> list[Any]:
+    """A layer's weights by Keras 3's numbers: 'vars/0' and 'vars/1'."""
     if "vars" not in group:
-        return None
+        return []
     inner = _inside(group, "vars", file)
-    return _layer([_values(_inside(inner, name, file), file) for name in sorted(inner)], file)
+    return [_checked(_inside(inner, name, file), file) for name in sorted(_few(inner, file))]
 
 
 def _inside(group: Any, name: str, file: Path) -> Any:
@@ -161,25 +171,28 @@ def _inside(group: Any, name: str, file: Path) -> Any:
     return here
 
 
-def _values(dataset: Any, file: Path) -> NDArray[np.float32]:
+def _checked(dataset: Any, file: Path) -> Any:
+    """A table of numbers of the file itself, not read yet."""
     import h5py
 
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise _refused(file, "a layer's weights are not in the file")
     if dataset.dtype.kind != "f" or not 1 <= dataset.ndim <= 4 or dataset.size > MAX_VALUES:
-        raise _refused(file, "a layer's weights are of another kind or size")
+        raise _refused(file, "its layers' weights are of another kind or size")
+    return dataset
+
+
+def _values(dataset: Any, file: Path) -> NDArray[np.float32]:
     found = np.asarray(dataset[()], np.float32)
     if not np.isfinite(found).all():
         raise _refused(file, "a layer's weights are not all finite")
     return found
 
 
-def _layer(values: list[NDArray[np.float32]], file: Path) -> _Layer | None:
-    if not values:
-        return None
-    if len(values) != 2 or values[0].ndim not in (2, 4) or values[1].shape != values[0].shape[-1:]:
+def _layer(given: list[Any], file: Path) -> _Layer:
+    if len(given) != 2 or given[0].ndim not in (2, 4) or given[1].shape != given[0].shape[-1:]:
         raise _refused(file, "a layer has other weights than a kernel and a bias")
-    return _Layer(values[0], values[1])
+    return _Layer(*(_values(one, file) for one in given))
 
 
 def _check_config(config: Any, file: Path) -> tuple[int, int] | None:
