@@ -35,8 +35,7 @@ def trains_plain(recipe: Recipe) -> bool:
     """Whether a CPU trains the network faster with its weights laid out channels first.
 
     So does the paper's U-Net from half width on: channels last is a third faster forwards and takes up to twice as long
-    backwards (two cores of an AMD EPYC, batches of 4: 4.4 s an image instead of 6.3 at full width; at a quarter of the
-    width it is the other way round).
+    backwards: at full width 5.8 instead of 3.9 s an image, at a quarter of it as long (`docs/tutorials/reproduce.md`).
     """
     return recipe.network.name == "paper-unet" and recipe.network.width >= 0.5
 
