@@ -18,6 +18,8 @@ torch = pytest.importorskip("torch")
 from lungsight.config import Recipe, load_recipe  # noqa: E402
 from lungsight.dataset import Dataset, read_dataset  # noqa: E402
 from lungsight.errors import ConfigError, DataError, LungsightError, ModelError, OutputError  # noqa: E402
+from lungsight.evaluation import evaluate_run  # noqa: E402
+from lungsight.evaluation.runs import stopped_early  # noqa: E402
 from lungsight.networks import Mirrored  # noqa: E402
 from lungsight.phantom import draw  # noqa: E402
 from lungsight.records import to_toml  # noqa: E402
@@ -232,6 +234,25 @@ def test_a_time_limit_stops_before_the_epoch_that_would_not_fit(dataset: Dataset
     assert 1 <= len(run.history) < 100
     assert json.loads((run.folder / "training.json").read_text())["out_of_time"] is True
     load_run(run.folder)
+    said = f"the network was trained for {len(run.history)} of 500 epochs: its time was up"
+    assert said in map(str, evaluate_run(run.folder, dataset).record.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ('{"epochs": 2, "out_of_time": true}', 1),
+        ('{"epochs": 3, "out_of_time": true}', 0),  # all that were planned
+        ('{"epochs": 2, "out_of_time": false}', 0),  # early stopping
+        ('{"epochs": 2}', 0),
+        ("[", 0),
+        (None, 0),
+    ],
+)
+def test_only_a_run_whose_time_was_up_says_so(text: str | None, count: int, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "training.json").write_text(text)
+    assert len(stopped_early(tmp_path, 3)) == count
 
 
 def test_flips_are_taken_up_by_whatever_loads_the_run(

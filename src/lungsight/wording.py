@@ -136,6 +136,7 @@ class Caution(StrEnum):
     ALL_NEGATIVE = "all_negative"
     NO_MIXED_SOURCE = "no_mixed_source"
     TRAINED_ON = "trained_on"
+    STOPPED_EARLY = "stopped_early"
     MASK_FORMAT = "mask_format"
     MASKS_MIRRORED = "masks_mirrored"
     MASKS_FLIPPED = "masks_flipped"
@@ -637,6 +638,7 @@ WORDS: dict[type[StrEnum], dict[str, str]] = {
         Caution.NO_MIXED_SOURCE: "no source has both classes, so that the score may tell sources, not {names}",
         Caution.TRAINED_ON: "the networks ({names}) were trained on these images, so that the metrics are too good; "
         "those of held-out images are on their cards",
+        Caution.STOPPED_EARLY: "the network was trained for {count} of {of} epochs: its time was up",
         Caution.MASK_FORMAT: "the masks hardly overlap with the true ones (Dice {names}): a file format that was read "
         "wrongly, or masks of other images",
         Caution.MASKS_MIRRORED: f"the masks look mirrored left to right{_BACK}",

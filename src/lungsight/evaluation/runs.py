@@ -15,9 +15,10 @@ from lungsight.dataset.readers.delimited import read_table
 from lungsight.dataset.table import Dataset
 from lungsight.errors import DataError, ModelError
 from lungsight.evaluation.predictions import Predictions, read_scores
-from lungsight.metrics import Overlap
+from lungsight.metrics import Note, Overlap
 from lungsight.training import ask, load_run, predict, prepare
 from lungsight.training.data import planes
+from lungsight.wording import Caution
 
 PARTS = ("train", "validation", "test", "all")
 OUT_OF_FOLD = "out of fold"
@@ -76,10 +77,21 @@ def predict_run(
         recipe=recipe.name,
         task=recipe.task,
         target=dataset.target,
+        notes=stopped_early(run, recipe.training.epochs),
     )
     if truth is None:
         return dataclasses.replace(shared, probability=found.astype(np.float64), threshold=cut)
     return dataclasses.replace(shared, masks=found >= cut, maps=found, truth=truth, mask_threshold=cut)
+
+
+def stopped_early(run: Path, epochs: int) -> tuple[Note, ...]:
+    """A note where a run's time was up before its planned epochs; none where its `training.json` does not say so."""
+    try:
+        facts = json.loads((run / "training.json").read_text("utf-8"))
+        done = int(facts["epochs"]) if facts["out_of_time"] else epochs
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return (Note(Caution.STOPPED_EARLY, done, epochs),) if done < epochs else ()
 
 
 def best_threshold(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
