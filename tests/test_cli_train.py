@@ -71,6 +71,18 @@ def test_train_then_evaluate(data: Path, tmp_path: Path) -> None:
     assert (again.code, again.err) == (0, "")
 
 
+def test_what_the_clock_ended_says_so_and_goes_on(data: Path, tmp_path: Path) -> None:
+    arguments = ("--data", data, "--out", tmp_path / "run")
+    done = train(*arguments, "--minutes", "0.00001")
+    assert (done.code, done.out.splitlines()[0][:8]) == (0, "1 epoch ")
+    done = lungsight("evaluate", tmp_path / "run", "--data", data)
+    assert "warning: the network was trained for 1 of 2 epochs: its time was up" in done.err
+    done = train(*arguments, "--resume")
+    assert (done.code, done.out.splitlines()[0][:8]) == (0, "2 epochs")
+    done = lungsight("evaluate", tmp_path / "run", "--data", data)
+    assert done.code == 0 and "its time was up" not in done.err
+
+
 def test_options_change_the_recipe(data: Path, tmp_path: Path) -> None:
     done = train(
         *("--data", data, "--out", tmp_path / "run", "--split", "patient", "--seed", "5"),

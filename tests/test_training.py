@@ -238,6 +238,19 @@ def test_a_time_limit_stops_before_the_epoch_that_would_not_fit(dataset: Dataset
     assert said in map(str, evaluate_run(run.folder, dataset).record.notes)
 
 
+def test_more_time_makes_a_run_that_was_ended_by_the_clock_the_whole_one(
+    dataset: Dataset, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    recipe, folder = small("the paper's lungs"), tmp_path / "r"
+    first = train(recipe, dataset, folder, minutes=1e-6)
+    assert first.out_of_time and len(first.history) == 1
+    kept = train(recipe, dataset, folder, resume=True)
+    assert kept.out_of_time and len(kept.history) == 1
+    again = train(recipe, dataset, folder, resume=True, more_time=True)
+    assert not again.out_of_time and len(again.history) == recipe.training.epochs > 1
+    assert_same(folder, whole["the paper's lungs"])
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [

@@ -111,7 +111,9 @@ def train(
     ] = None,
     split: Annotated[str | None, typer.Option(help="paper (by image) or patient (patients apart).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of split, weights and augmentation.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last whole epoch.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last whole epoch, also where --minutes ended it.")
+    ] = False,
     masks: Annotated[
         Path | None,
         typer.Option(help="A lung run whose masks are applied, or 'shipped', instead of the data set's own."),
@@ -160,6 +162,7 @@ def train(
             dataset,
             out,
             resume=resume,
+            more_time=resume,
             listener=Reporter(),
             minutes=minutes,
             mask_run=masks,
@@ -173,9 +176,10 @@ def train(
     if Processes.of_environment().rank:
         return  # the first process tells
     left_out = name_left_out(dataset, run.failures)
-    if run.out_of_time:
-        tell(f"stopped after {len(run.history)} epochs to keep to {minutes:g} minutes")
-    print(f"{len(run.history)} epochs in {clock(run.seconds)}, in {out}")
+    epochs = f"{len(run.history)} epoch{'s' if len(run.history) != 1 else ''}"
+    if run.out_of_time and minutes is not None:
+        tell(f"stopped after {epochs} to keep to {minutes:g} minutes")
+    print(f"{epochs} in {clock(run.seconds)}, in {out}")
     print(f"next: lungsight evaluate {shlex.quote(str(out))} --data {shlex.quote(data[0])}")
     if left_out:
         raise typer.Exit(1)

@@ -50,6 +50,7 @@ def train(
     out: str | Path,
     *,
     resume: bool = False,
+    more_time: bool = False,
     listener: Listener | None = None,
     minutes: float | None = None,
     mask_run: Path | None = None,
@@ -68,7 +69,8 @@ def train(
     own. The first process writes the folder, which all must see.
 
     Args:
-        minutes: stop after the epoch that would not fit; None: never.
+        more_time: with `resume`, go on with a run that was ended by its `minutes`, too; else it is done.
+        minutes: stop before the epoch that would not fit; None: never.
         mask_run: lung run whose masks are applied, where `data.crop_mode` needs masks.
         command: what a reader types to get the same, for `provenance.json`.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
@@ -93,7 +95,9 @@ def train(
     if not processes.rank:
         claim_folder(folder, recipe, rows, split, command)
     if (folder / "weights.safetensors").exists() and resume:
-        return finished(folder, recipe, failures)
+        run = finished(folder, recipe, failures)
+        if not (run.out_of_time and more_time):
+            return run
     if recipe.training.teachers and marks_several(recipe):
         answers = teachers_answers(recipe, examples.inputs, np.array(split.train), cache)
         examples = replace(examples, taught=answers)
